@@ -1,0 +1,304 @@
+//! Where things are and what the environment says. The only reader of the environment.
+//!
+//! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A variable: name, what it means, what holds when it is not set.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What holds when it is not set.
+    pub default: &'static str,
+}
+
+const fn variable(name: &'static str, meaning: &'static str, default: &'static str) -> Variable {
+    Variable { name, meaning, default }
+}
+
+/// Every variable that comfyd or comfyctl reads.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "COMFY_VOLUME",
+        "the volume that holds versions, models and caches",
+        "the first writable one of `/runpod-volume`, `/workspace`; else the home directory",
+    ),
+    variable(
+        "COMFY_HOME",
+        "home of a version, read from comfyctl's environment; may hold `{version_id}`",
+        "`<volume>/comfy-<id>`, else `~/comfy-<id>`",
+    ),
+    variable(
+        "COMFY_VERSIONS_DIR",
+        "where specs are sought first; `./versions` of comfyctl's directory comes second",
+        "`<volume>/versions`",
+    ),
+    variable(
+        "MODELS_DIR",
+        "the one place of the models",
+        "`$COMFY_HOME/models` where COMFY_HOME names one home, else `models` beside the versions' homes",
+    ),
+    variable(
+        "COMFY_CACHE_NODES",
+        "checkouts of custom nodes, `<repo>@<commit>`",
+        "`<volume>/custom_nodes/workspace`, else `~/.comfy-cache/custom_nodes`",
+    ),
+    variable("COMFY_CACHE_ROOT", "locks (`resolved/<id>.lock.json`) and uv itself", "`~/.comfy-cache`"),
+    variable(
+        "COMFY_WHEELS_DIR",
+        "a directory of wheels that uv looks into (`--find-links`)",
+        "`/wheels` where it exists",
+    ),
+    variable("COMFY_OFFLINE", "`1`: use only what is cached", "off"),
+    variable("HF_TOKEN", "sent to Hugging Face only", "none"),
+    variable("HF_ENDPOINT", "a mirror of Hugging Face", "the Hub itself"),
+    variable("CIVITAI_TOKEN", "sent to Civitai only", "none"),
+    variable(
+        "COMFYD_SOCKET",
+        "the control socket",
+        "`$XDG_RUNTIME_DIR/comfyd.sock`, else `comfyd.sock` in the state directory",
+    ),
+    variable(
+        "COMFYD_STATE_DIR",
+        "logs of ComfyUI and of the daemon, the socket where there is no runtime directory",
+        "`$XDG_STATE_HOME/comfyd`, else `~/.local/state/comfyd`",
+    ),
+    variable("COMFYD_LOG", "what the daemon logs, such as `comfyd=debug`", "`info`"),
+    variable("COMFYD_BIN", "the daemon that comfyctl starts", "`comfyd` beside comfyctl, else on PATH"),
+    variable("COMFYD_UV", "the uv to use", "`uv` on PATH, else one installed into the cache by pip"),
+    variable(
+        "UV_CACHE_DIR",
+        "uv's cache; hard links need it on the volume's filesystem",
+        "`<volume>/.comfy-cache/uv`, else `~/.comfy-cache/uv`",
+    ),
+];
+
+/// Where things are and what the environment says. Built once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The volume, where there is one.
+    pub volume: Option<PathBuf>,
+    /// Parent of the versions' homes: the volume, else the home directory.
+    pub homes: PathBuf,
+    /// `MODELS_DIR`, where set.
+    pub models_dir: Option<PathBuf>,
+    /// Where specs are sought first.
+    pub versions_dir: PathBuf,
+    /// Checkouts of custom nodes.
+    pub nodes_cache: PathBuf,
+    /// Small things that belong to the user: locks, uv.
+    pub cache_root: PathBuf,
+    /// Git objects, by repository.
+    pub git_cache: PathBuf,
+    /// uv's cache.
+    pub uv_cache: PathBuf,
+    /// Extra wheels.
+    pub wheels_dir: Option<PathBuf>,
+    /// Instances' logs and records.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Use only what is cached.
+    pub offline: bool,
+    /// Tokens and mirrors of model hosts.
+    pub hosts: ModelHosts,
+    /// `COMFYD_UV`, where set.
+    pub uv: Option<PathBuf>,
+    /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
+    pub child_env: BTreeMap<String, String>,
+    /// The whole environment as the daemon saw it, for telling clients what differs. Tokens read `""`.
+    pub seen_env: BTreeMap<String, String>,
+}
+
+/// Tokens and mirrors of model hosts.
+#[derive(Clone, Default)]
+pub struct ModelHosts {
+    /// `HF_TOKEN`.
+    pub hf_token: Option<String>,
+    /// `HF_ENDPOINT`, without a slash at its end.
+    pub hf_endpoint: Option<String>,
+    /// `CIVITAI_TOKEN`.
+    pub civitai_token: Option<String>,
+    /// Base URL of Civitai; other than the site itself only in tests.
+    pub civitai_endpoint: Option<String>,
+}
+
+impl std::fmt::Debug for ModelHosts {
+    /// Tells whether tokens are set, never their values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelHosts")
+            .field("hf_token", &self.hf_token.is_some())
+            .field("hf_endpoint", &self.hf_endpoint)
+            .field("civitai_token", &self.civitai_token.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Variables that hold secrets: read here, passed to no child.
+const SECRETS: &[&str] = &[
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HUGGINGFACE_TOKEN",
+    "HF_API_TOKEN",
+    "HUGGINGFACE_ACCESS_TOKEN",
+    "CIVITAI_TOKEN",
+    "CIVITAI_API_TOKEN",
+    "CIVITAI_API_KEY",
+    "RUNPOD_API_KEY",
+    "RUNPOD_AI_API_KEY",
+];
+
+/// Why no configuration could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither a home directory nor a volume.
+    #[error("neither HOME nor COMFY_VOLUME is set: there is no place for versions")]
+    NoHome,
+    /// A volume was named that cannot be written.
+    #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
+    Volume(PathBuf),
+    /// A path that must be absolute is not.
+    #[error("{name} is `{value}`, which is not an absolute path")]
+    Relative {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The socket's path does not fit into the kernel's address structure.
+    #[error("the socket path `{0}` is longer than 107 bytes; set COMFYD_SOCKET to a shorter one")]
+    SocketPath(PathBuf),
+}
+
+impl Config {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    /// A variable that cannot be followed.
+    #[allow(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_vars(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Makes a configuration from the given variables. Looks at the disk for volumes and `/wheels`.
+    ///
+    /// # Errors
+    /// A variable that cannot be followed.
+    pub fn from_vars(vars: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let env = Env(&vars);
+        let home = env.path("HOME")?;
+        let volume = match env.path("COMFY_VOLUME")? {
+            Some(volume) if is_writable_dir(&volume) => Some(volume),
+            Some(volume) => return Err(ConfigError::Volume(volume)),
+            None => ["/runpod-volume", "/workspace"]
+                .map(PathBuf::from)
+                .into_iter()
+                .find(|path| is_writable_dir(path)),
+        };
+        let homes = volume.clone().or_else(|| home.clone()).ok_or(ConfigError::NoHome)?;
+        let user = home.unwrap_or_else(|| homes.clone());
+        let cache_root = env.path("COMFY_CACHE_ROOT")?.unwrap_or_else(|| user.join(".comfy-cache"));
+        let big_cache =
+            volume.as_ref().map_or_else(|| cache_root.clone(), |volume| volume.join(".comfy-cache"));
+        let default_nodes = volume
+            .as_ref()
+            .map_or_else(|| cache_root.join("custom_nodes"), |v| v.join("custom_nodes/workspace"));
+        let state_dir = match env.path("COMFYD_STATE_DIR")? {
+            Some(dir) => dir,
+            None => env.path("XDG_STATE_HOME")?.unwrap_or_else(|| user.join(".local/state")).join("comfyd"),
+        };
+        let socket = match env.path("COMFYD_SOCKET")? {
+            Some(socket) => socket,
+            None => env.path("XDG_RUNTIME_DIR")?.unwrap_or_else(|| state_dir.clone()).join("comfyd.sock"),
+        };
+        if socket.as_os_str().len() > 107 {
+            return Err(ConfigError::SocketPath(socket));
+        }
+        Ok(Self {
+            models_dir: env.path("MODELS_DIR")?,
+            versions_dir: env.path("COMFY_VERSIONS_DIR")?.unwrap_or_else(|| homes.join("versions")),
+            nodes_cache: env.path("COMFY_CACHE_NODES")?.unwrap_or(default_nodes),
+            git_cache: big_cache.join("git"),
+            uv_cache: env.path("UV_CACHE_DIR")?.unwrap_or_else(|| big_cache.join("uv")),
+            wheels_dir: env
+                .path("COMFY_WHEELS_DIR")?
+                .or_else(|| Some(PathBuf::from("/wheels")))
+                .filter(|dir| dir.is_dir()),
+            offline: env.flag("COMFY_OFFLINE"),
+            hosts: env.model_hosts(),
+            uv: env.path("COMFYD_UV")?,
+            child_env: child_env(&vars),
+            seen_env: seen_env(&vars),
+            volume,
+            homes,
+            cache_root,
+            state_dir,
+            socket,
+        })
+    }
+}
+
+struct Env<'a>(&'a BTreeMap<String, String>);
+
+impl Env<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn path(&self, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        match self.text(name) {
+            Some(value) if value.starts_with('/') => Ok(Some(PathBuf::from(value))),
+            Some(value) => Err(ConfigError::Relative { name, value }),
+            None => Ok(None),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.text(name)
+            .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
+    }
+
+    fn model_hosts(&self) -> ModelHosts {
+        let first = |names: &[&str]| names.iter().find_map(|name| self.text(name));
+        ModelHosts {
+            hf_token: first(&[
+                "HF_TOKEN",
+                "HUGGING_FACE_HUB_TOKEN",
+                "HUGGINGFACE_TOKEN",
+                "HF_API_TOKEN",
+                "HUGGINGFACE_ACCESS_TOKEN",
+            ]),
+            hf_endpoint: self.text("HF_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
+            civitai_token: first(&["CIVITAI_TOKEN", "CIVITAI_API_TOKEN", "CIVITAI_API_KEY"]),
+            civitai_endpoint: self.text("CIVITAI_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
+        }
+    }
+}
+
+fn child_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    vars.iter()
+        .filter(|(name, _)| !SECRETS.contains(&name.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    VARIABLES
+        .iter()
+        .filter_map(|variable| Some((variable.name, vars.get(variable.name)?)))
+        .map(|(name, value)| {
+            (name.to_owned(), if SECRETS.contains(&name) { String::new() } else { value.clone() })
+        })
+        .collect()
+}
+
+fn is_writable_dir(path: &Path) -> bool {
+    path.is_dir() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}

@@ -1,0 +1,338 @@
+//! Child processes. The only room that spawns and signals.
+//!
+//! Each child leads a process group of its own, so that what it starts goes down with it, and is
+//! awaited by process id, never by the end of its pipes: a grandchild that keeps a pipe open cannot
+//! hold us up.
+
+use crate::ctx::Ctx;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Child;
+
+/// How long a child may take to end after SIGTERM.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// How long output may trickle in after a child has ended.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Lines of each stream that [`run`] keeps of a child's output when it does not keep all.
+const TAIL_LINES: usize = 400;
+
+/// A program to start, with nothing inherited but what is given here.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Its working directory; `/` when absent.
+    pub cwd: Option<PathBuf>,
+    /// Text for its standard input; empty when absent.
+    pub stdin: Option<String>,
+}
+
+impl Command {
+    /// Returns a command without arguments that will see exactly `env`.
+    pub fn new(program: impl Into<PathBuf>, env: BTreeMap<String, String>) -> Self {
+        Self { program: program.into(), args: Vec::new(), env, cwd: None, stdin: None }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn cwd(mut self, cwd: &Path) -> Self {
+        self.cwd = Some(cwd.to_owned());
+        self
+    }
+
+    fn name(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    fn prepare(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(&self.env).process_group(0);
+        command.current_dir(self.cwd.as_deref().unwrap_or(Path::new("/")));
+        command
+    }
+}
+
+/// Why a child could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started.
+    #[error("failed to start `{program}`")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It could not be awaited.
+    #[error("failed to await `{program}`")]
+    Wait {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nobody wants its result any more; its process group is gone.
+    #[error("`{0}` was cancelled")]
+    Cancelled(String),
+}
+
+/// A child that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// The last lines of its standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end and hands each line of its standard error to `on_line`. Cancelling
+/// `ctx`, or dropping the future, takes the whole process group down.
+///
+/// # Errors
+/// When it cannot be started or was cancelled. A non-zero exit status is not an error here.
+pub async fn run(
+    ctx: &Ctx,
+    command: &Command,
+    mut on_line: impl FnMut(&str),
+) -> Result<Finished, ProcessError> {
+    let name = command.name();
+    let mut prepared = command.prepare();
+    prepared.stdout(Stdio::piped()).stderr(Stdio::piped());
+    prepared.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child =
+        prepared.spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+    let group = Group::of(&child);
+    let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut stdout, mut stderr) = (String::new(), VecDeque::new());
+    let status = {
+        let read_out = each_line(out, |line| {
+            stdout.push_str(line);
+            stdout.push('\n');
+        });
+        let read_err = each_line(err, |line| {
+            on_line(line);
+            if stderr.len() == TAIL_LINES {
+                stderr.pop_front();
+            }
+            stderr.push_back(line.to_owned());
+        });
+        let talk = async { tokio::join!(feed(stdin, command.stdin.as_deref()), read_out, read_err) };
+        let mut talk = std::pin::pin!(talk);
+        let mut silent = false;
+        let status = loop {
+            tokio::select! {
+                () = ctx.cancel.cancelled() => break None,
+                status = child.wait() => break Some(status),
+                _ = &mut talk, if !silent => silent = true,
+            }
+        };
+        if status.is_some() && !silent {
+            // A grandchild may hold the pipes for ever: what it says after this is lost.
+            tokio::time::timeout(DRAIN, talk).await.ok();
+        }
+        status
+    };
+    let Some(status) = status else {
+        stop(&mut child, &group, GRACE).await;
+        return Err(ProcessError::Cancelled(name));
+    };
+    let status = status.map_err(|source| ProcessError::Wait { program: name, source })?;
+    Ok(Finished { status, stdout, stderr: Vec::from(stderr).join("\n") })
+}
+
+async fn feed(pipe: Option<tokio::process::ChildStdin>, text: Option<&str>) {
+    if let (Some(mut pipe), Some(text)) = (pipe, text) {
+        // A child that does not read its input says so by its exit status.
+        tokio::io::AsyncWriteExt::write_all(&mut pipe, text.as_bytes()).await.ok();
+    }
+}
+
+async fn each_line(stream: Option<impl AsyncRead + Unpin>, mut on_line: impl FnMut(&str)) {
+    let Some(stream) = stream else { return };
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut line).await, Ok(1..)) {
+        on_line(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+}
+
+/// A long-lived child whose output goes to a file.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Group,
+    name: String,
+}
+
+impl Process {
+    /// Starts a command; both its output streams are appended to `log`. Does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(command: &Command, log: &File) -> Result<Self, ProcessError> {
+        let name = command.name();
+        let spawn = || {
+            let mut prepared = command.prepare();
+            prepared.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+            prepared.spawn()
+        };
+        let child = spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+        Ok(Self { group: Group::of(&child), child, name })
+    }
+
+    /// Returns its process id, which is also its group's.
+    pub fn pid(&self) -> u32 {
+        self.group.pid.as_raw().unsigned_abs()
+    }
+
+    /// Waits until it has ended. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the system refuses to tell.
+    pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
+        let status = self.child.wait().await;
+        status.map_err(|source| ProcessError::Wait { program: self.name.clone(), source })
+    }
+
+    /// Ends it and everything in its group: SIGTERM, `grace`, SIGKILL. Takes little more than `grace`.
+    pub async fn stop(mut self, grace: Duration) {
+        stop(&mut self.child, &self.group, grace).await;
+    }
+}
+
+async fn stop(child: &mut Child, group: &Group, grace: Duration) {
+    group.signal(Signal::SIGTERM);
+    let ended = tokio::time::timeout(grace, child.wait()).await;
+    // Also after an orderly end: what the child left behind in its group goes too.
+    group.signal(Signal::SIGKILL);
+    if ended.is_err() {
+        // A child in an uninterruptible sleep ignores even SIGKILL; shutdown must not hang on it.
+        tokio::time::timeout(Duration::from_secs(5), child.wait()).await.ok();
+    }
+}
+
+/// The process group of a child. Whatever is left of it dies with this value.
+#[derive(Debug)]
+struct Group {
+    pid: Pid,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        // A child that was just spawned has an id until it is awaited.
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(i32::MAX);
+        Self { pid: Pid::from_raw(pid) }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // ESRCH means that nobody is left, which is what is wanted.
+        killpg(self.pid, signal).ok();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn sh(script: &str) -> Command {
+        let path = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        Command::new("/bin/sh", path).args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn output_and_status_come_back() {
+        let mut lines = Vec::new();
+        let finished =
+            run(&Ctx::new(), &sh("echo out; echo err >&2; exit 3"), |line| lines.push(line.to_owned()))
+                .await
+                .unwrap();
+        assert_eq!(
+            (finished.status.code(), finished.stdout.as_str(), finished.stderr.as_str()),
+            (Some(3), "out\n", "err")
+        );
+        assert_eq!(lines, ["err"]);
+    }
+
+    #[tokio::test]
+    async fn a_child_sees_only_the_environment_it_is_given() {
+        let finished = run(&Ctx::new(), &sh("env | grep -v '^PWD=\\|^_=\\|^SHLVL='"), |_| ()).await.unwrap();
+        assert_eq!(finished.stdout, "PATH=/usr/bin:/bin\n");
+    }
+
+    // A grandchild that inherits the pipes used to keep supervisors waiting for ever.
+    #[tokio::test]
+    async fn a_grandchild_that_holds_the_pipe_does_not_hold_us() {
+        let started = Instant::now();
+        let finished = run(&Ctx::new(), &sh("sleep 1000 & echo started"), |_| ()).await.unwrap();
+        assert_eq!(finished.stdout, "started\n");
+        assert!(started.elapsed() < Duration::from_secs(100));
+    }
+
+    #[tokio::test]
+    async fn cancelling_takes_the_whole_group_down() {
+        let ctx = Ctx::new();
+        let pid_seen = std::cell::Cell::new(0);
+        let script = sh("sleep 1000 & echo $! >&2; wait");
+        let work = run(&ctx, &script, |line| {
+            pid_seen.set(line.parse().unwrap());
+            ctx.cancel.cancel();
+        });
+        assert!(matches!(work.await, Err(ProcessError::Cancelled(_))));
+        let grandchild = Pid::from_raw(pid_seen.get());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_alive(grandchild) {
+            assert!(Instant::now() < deadline, "the grandchild survived");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A killed orphan may stay a zombie where nobody reaps.
+    fn is_alive(pid: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    }
+}

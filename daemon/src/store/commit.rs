@@ -1,0 +1,124 @@
+//! Publication: a name appears only with its whole, synced content.
+//!
+//! Everything is written under a unique name in the directory it will live in (or beside it), then
+//! synced, renamed, and the directory is synced. Unique names keep this right even where `flock`
+//! lies; a crash leaves the old state or the new one, and at most a staging name that nobody reads.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A publication that failed, with the place.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {attempt} `{path}`")]
+pub struct StoreError {
+    /// What was attempted.
+    pub attempt: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: std::io::Error,
+}
+
+impl StoreError {
+    /// Wraps an I/O error with what was attempted on what.
+    pub fn at(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self { attempt, path, source }
+    }
+}
+
+/// Marks names that are not published: readers skip them, restarts may remove them.
+pub const STAGING: &str = ".comfyd-staging-";
+
+/// Returns a fresh unpublished name beside `path`, unique across processes and hosts.
+pub fn staging_path(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{STAGING}{}-{name}", uuid::Uuid::new_v4().simple()))
+}
+
+/// Creates a directory and its parents. Blocks.
+pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))
+}
+
+/// Replaces a small file as a whole: old content or new, never a mixture. Creates parents. Blocks.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    if let Some(parent) = path.parent() {
+        create_dir_all(parent)?;
+    }
+    let staging = staging_path(path);
+    let written = write_and_sync(&staging, content).map_err(StoreError::at("write", &staging));
+    let published = written.and_then(|()| publish(&staging, path));
+    if published.is_err() {
+        // Best effort: the error that matters is the one above.
+        std::fs::remove_file(&staging).ok();
+    }
+    published
+}
+
+fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Gives a finished file or directory its final name. The content must have been synced. Blocks.
+pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
+    std::fs::rename(staging, path).map_err(StoreError::at("publish", path))?;
+    sync_parent(path)
+}
+
+/// Makes `link` a symbolic link to `target`, replacing an earlier link in one step. Blocks.
+pub fn symlink(target: &Path, link: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = link.parent() {
+        create_dir_all(parent)?;
+    }
+    let staging = staging_path(link);
+    std::os::unix::fs::symlink(target, &staging).map_err(StoreError::at("link", link))?;
+    publish(&staging, link)
+}
+
+/// Syncs a whole tree: every file's data, then the directories. Blocks.
+pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
+    // One syncfs is cheaper than tens of thousands of fsyncs and covers the same files.
+    let dir = File::open(root).map_err(StoreError::at("open", root))?;
+    nix::unistd::syncfs(&dir).map_err(|errno| StoreError::at("sync", root)(errno.into()))
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
+    dir.sync_all().map_err(StoreError::at("sync", parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_no_staging() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        write_file(&path, b"one").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_replaced_in_one_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("current");
+        symlink(Path::new("one"), &link).unwrap();
+        symlink(Path::new("two"), &link).unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("two"));
+    }
+
+    #[test]
+    fn an_error_names_the_thing_and_the_place() {
+        let error = write_file(Path::new("/proc/nothing/x"), b"").unwrap_err();
+        assert!(error.to_string().contains("/proc/nothing"), "{error}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Types that `comfyd` and its clients agree on: what a version asks for, what it was pinned to,
+//! what is left to do, and the messages that ask for it.
+//!
+//! Values flow one way, `Spec` → `Lock` → `Plan`; this crate holds the three and the JSON-RPC
+//! messages around them. It does no I/O: it parses text that others have read and describes values
+//! that others write.
+
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod lock;
+pub mod method;
+pub mod plan;
+pub mod rpc;
+pub mod source;
+pub mod spec;
+
+pub use error::{ErrorData, ErrorKind};
+pub use ids::{CommitId, NodeDir, RelPath, VersionId};
+pub use lock::Lock;
+pub use plan::Plan;
+pub use source::ModelSource;
+pub use spec::Spec;
+
+/// Number of the protocol. It changes only for a break; what is new gets a name in [`FEATURES`].
+pub const PROTOCOL: u32 = 1;
+
+/// Names of the abilities that this build speaks, exchanged in `hello`.
+pub const FEATURES: &[&str] = &["progress", "cancel"];
+
+/// Longest line, in bytes, that the daemon reads from a client.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;

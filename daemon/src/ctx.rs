@@ -74,6 +74,11 @@ impl Progress {
         });
     }
 
+    /// Shows the state of shared work as its own. Tasks begun here before are no longer shown.
+    pub fn follow(&self, other: &ProgressState) {
+        self.state.send_modify(|state| state.clone_from(other));
+    }
+
     /// Begins a piece of work that counts `unit`. It is `Waiting` until it is told otherwise, and
     /// `Failed` when the handle is dropped before [`Task::done`].
     pub fn task(&self, kind: TaskKind, label: impl Into<String>, unit: Unit) -> Task {

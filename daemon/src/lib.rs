@@ -1,8 +1,20 @@
 //! comfyd: owns the caches of ComfyUI versions, makes versions real and runs them.
 //!
-//! Read ARCHITECTURE.md first; it has the map and the invariants.
+//! ARCHITECTURE.md has the map and the invariants. Entry points: [`daemon::run`] is the daemon's life,
+//! [`realize::realize`] the way from a spec to a working home.
 
+pub mod comfy;
 pub mod config;
 pub mod ctx;
+pub mod daemon;
+pub mod error;
 pub mod process;
+pub mod realize;
+pub mod resolve;
+pub mod rpc;
+pub mod run;
+pub mod signals;
+pub mod source;
+pub mod start;
 pub mod store;
+pub mod supervise;

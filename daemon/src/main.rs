@@ -1,1 +1,53 @@
-fn main() {}
+//! comfyd: parse, run, map the end to an exit status.
+
+use clap::Parser;
+use comfyd::config::Config;
+use comfyd::daemon::{self, DaemonError};
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Owns the caches of ComfyUI versions, makes versions real and runs them. Serves comfyctl and the
+/// serverless handler on a Unix socket, in the foreground.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    /// Leave the terminal's session: comfyctl starts the daemon this way.
+    #[arg(long)]
+    background: bool,
+}
+
+/// A second daemon for one socket ends with this status, so that who started it can tell.
+const ALREADY_RUNNING: u8 = 9;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.background {
+        // Fails only for a group leader, which then has a terminal of its own to lose.
+        nix::unistd::setsid().ok();
+    }
+    comfyd::source::http::install_tls();
+    let filter = EnvFilter::try_from_env("COMFYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes = std::iter::successors(error.source(), |error| error.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            tracing::error!("{error}{causes}");
+            match error.downcast_ref() {
+                Some(DaemonError::AlreadyRunning { .. }) => ExitCode::from(ALREADY_RUNNING),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::from_env()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(daemon::run(config, CancellationToken::new()))?;
+    // A thread that is stuck in a system call must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    Ok(())
+}

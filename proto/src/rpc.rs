@@ -18,6 +18,8 @@ pub enum RequestId {
     Number(u64),
     /// A text.
     Text(String),
+    /// In the answer to a line whose id could not be read.
+    Null,
 }
 
 /// The constant `"2.0"`.
@@ -103,15 +105,12 @@ impl Message {
     }
 
     /// Makes an answer that carries a result.
-    ///
-    /// # Errors
-    /// When the result cannot be written as JSON.
-    pub fn result(id: RequestId, result: &impl Serialize) -> serde_json::Result<Self> {
-        Ok(Self { id: Some(id), result: Some(serde_json::value::to_raw_value(result)?), ..Self::empty() })
+    pub fn success(id: RequestId, result: Box<RawValue>) -> Self {
+        Self { id: Some(id), result: Some(result), ..Self::empty() }
     }
 
     /// Makes an answer that carries an error; `id` is none when the call could not be read.
     pub fn failure(id: Option<RequestId>, error: RpcError) -> Self {
-        Self { id, error: Some(error), ..Self::empty() }
+        Self { id: Some(id.unwrap_or(RequestId::Null)), error: Some(error), ..Self::empty() }
     }
 }

@@ -80,6 +80,50 @@ pub fn symlink(target: &Path, link: &Path) -> Result<(), StoreError> {
     publish(&staging, link)
 }
 
+/// Gives the file `from` a second name; both must be on one filesystem. An earlier `to` is replaced.
+/// Blocks.
+pub fn hard_link(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = to.parent() {
+        create_dir_all(parent)?;
+    }
+    let staging = staging_path(to);
+    std::fs::hard_link(from, &staging).map_err(StoreError::at("hard-link", to))?;
+    publish(&staging, to)
+}
+
+/// A directory that is removed unless it was published. Dropping it blocks.
+#[derive(Debug)]
+pub struct StagingDir(PathBuf);
+
+impl StagingDir {
+    /// Takes a fresh unpublished name beside `path`; nothing is created.
+    pub fn beside(path: &Path) -> Self {
+        Self(staging_path(path))
+    }
+
+    /// Returns the name.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for StagingDir {
+    fn drop(&mut self) {
+        // Gone after a publication; what resists now is swept later.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Removes the staging names of a directory that nobody works in: a killed process left them. Blocks.
+pub fn sweep(dir: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(STAGING) {
+            std::fs::remove_dir_all(entry.path()).map_err(StoreError::at("remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Syncs a whole tree: every file's data, then the directories. Blocks.
 pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
     // One syncfs is cheaper than tens of thousands of fsyncs and covers the same files.

@@ -1,0 +1,119 @@
+//! The composition root: build the parts, run, stop them in order.
+
+use crate::config::Config;
+use crate::realize::job::Jobs;
+use crate::rpc::{self, RpcServer};
+use crate::signals;
+use crate::source::Sources;
+use crate::source::model::ModelError;
+use crate::store::commit::{StoreError, create_dir_all};
+use crate::store::flock::{FileLock, holder};
+use crate::supervise::Supervisor;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long each step of an orderly stop may take.
+const STOP_STEP: Duration = Duration::from_secs(30);
+
+/// The parts that methods work with.
+pub struct Daemon {
+    /// Where things are.
+    pub config: Arc<Config>,
+    /// The outside.
+    pub sources: Sources,
+    /// Realizes under way.
+    pub jobs: Jobs,
+    /// ComfyUI processes.
+    pub supervisor: Supervisor,
+    /// When the daemon began.
+    pub started: Instant,
+    /// Cancelled to stop the daemon.
+    pub stop: CancellationToken,
+}
+
+/// Why a daemon did not run, or not to an orderly end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another daemon serves the socket.
+    #[error("another comfyd serves `{socket}` ({holder})")]
+    AlreadyRunning {
+        /// The socket.
+        socket: PathBuf,
+        /// Who holds its lock.
+        holder: String,
+    },
+    /// A place cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No HTTP client.
+    #[error("failed to prepare the HTTP client")]
+    Http(#[from] ModelError),
+    /// No socket.
+    #[error("failed to listen on `{socket}`")]
+    Listen {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No signal handlers.
+    #[error("failed to install signal handlers")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs the daemon until `stop` is cancelled, by a signal, by a `shutdown` call, or by the caller; then
+/// stops everything in order. Each step of the stop is bounded.
+///
+/// # Errors
+/// When it cannot begin. [`DaemonError::AlreadyRunning`] is how a second daemon ends.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
+    let config = Arc::new(config);
+    // Held for life, and taken before the socket is touched: a second daemon never takes the first one's.
+    let _life = take_life(&config)?;
+    let tasks = TaskTracker::new();
+    signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
+    let sources = Sources::new(Arc::clone(&config))?;
+    let work = CancellationToken::new();
+    let daemon = Arc::new(Daemon {
+        jobs: Jobs::new(sources.clone(), work.clone()),
+        supervisor: Supervisor::new(config.state_dir.clone()),
+        started: Instant::now(),
+        stop: stop.clone(),
+        config: Arc::clone(&config),
+        sources,
+    });
+    let listener = rpc::listen(&config.socket);
+    let listener = listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
+    let server = RpcServer::new(Arc::clone(&daemon), work.clone());
+    tracing::info!(socket = %config.socket.display(), "serving");
+    server.serve(listener, &stop).await;
+
+    tracing::info!("stopping");
+    // What is under way is cancelled and answers its callers; partial work is found again later.
+    work.cancel();
+    bounded("realizes", daemon.jobs.ended()).await;
+    bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
+    bounded("connections", server.ended()).await;
+    tasks.close();
+    bounded("signal handlers", tasks.wait()).await;
+    std::fs::remove_file(&config.socket).ok();
+    Ok(())
+}
+
+fn take_life(config: &Config) -> Result<FileLock, DaemonError> {
+    create_dir_all(&config.state_dir)?;
+    let path = config.socket.with_extension("sock.lock");
+    FileLock::try_take(&path)?.ok_or_else(|| DaemonError::AlreadyRunning {
+        socket: config.socket.clone(),
+        holder: holder(&path),
+    })
+}
+
+async fn bounded(what: &str, step: impl Future<Output = ()>) {
+    if tokio::time::timeout(STOP_STEP, step).await.is_err() {
+        tracing::warn!("{what} did not end within {} s; leaving them behind", STOP_STEP.as_secs());
+    }
+}

@@ -1,0 +1,116 @@
+//! Every way a call can fail, with its kind and remedy. Turned into words by the client.
+
+use crate::realize::RealizeError;
+use crate::realize::job::JobError;
+use crate::resolve::ResolveError;
+use crate::run::RunError;
+use crate::store::StoreError;
+use crate::store::places::HomeError;
+use crate::store::specs::SpecError;
+use crate::supervise::SuperviseError;
+use proto::rpc::RpcError;
+use proto::{ErrorData, ErrorKind};
+use std::error::Error as _;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such spec, or it has errors.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The client's `COMFY_HOME` cannot be followed.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// `resolve` failed.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A plan could not be made.
+    #[error(transparent)]
+    Plan(#[from] RealizeError),
+    /// `realize` failed, for all who waited for it.
+    #[error(transparent)]
+    Realize(#[from] JobError),
+    /// There is no ComfyUI to work with.
+    #[error(transparent)]
+    Instance(#[from] SuperviseError),
+    /// A workflow failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The disk refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The version has no log yet.
+    #[error("ComfyUI of `{0}` has not been started yet")]
+    NoLog(String),
+    /// The parameters do not fit the method.
+    #[error("the parameters of `{method}` cannot be read")]
+    Params {
+        /// The method.
+        method: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// An answer has no JSON form: a bug.
+    #[error("the answer cannot be written")]
+    Answer(#[source] serde_json::Error),
+    /// The caller, or the daemon's end, cancelled the call.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Returns what kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Spec(SpecError::NotFound { .. }) | Self::NoLog(_) => ErrorKind::NotFound,
+            Self::Spec(SpecError::Invalid { .. }) => ErrorKind::Spec,
+            Self::Spec(SpecError::Store(_)) | Self::Store(_) => ErrorKind::Disk,
+            Self::Spec(SpecError::Name(_) | SpecError::Relative(_)) | Self::Home(_) | Self::Params { .. } => ErrorKind::Usage,
+            Self::Resolve(error) => error.kind(),
+            Self::Plan(error) => error.kind(),
+            Self::Realize(JobError::Failed(error)) => error.kind(),
+            Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
+            Self::Instance(error) => error.kind(),
+            Self::Run(error) => error.kind(),
+            Self::Answer(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Spec(SpecError::NotFound { sought, .. }) => {
+                Some(format!("there is no {}; `comfyctl list` shows the versions there are", sought.join(" and no ")))
+            }
+            Self::Spec(SpecError::Invalid { .. }) => None,
+            Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
+            Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
+            Self::Resolve(error) => error.hint(),
+            Self::Plan(error) => error.hint(),
+            Self::Realize(JobError::Failed(error)) => error.hint(),
+            Self::Instance(error) => error.hint(),
+            Self::Run(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    fn details(&self) -> Vec<String> {
+        match self {
+            Self::Instance(error) => error.details(),
+            Self::Run(error) => error.details(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the error as it goes over the wire.
+    pub fn to_rpc(&self) -> RpcError {
+        let diagnostics = match self {
+            Self::Spec(SpecError::Invalid { diagnostics, .. }) => diagnostics.clone(),
+            _ => Vec::new(),
+        };
+        let causes = std::iter::successors(self.source(), |error| error.source()).map(ToString::to_string).collect();
+        let (kind, hint, details) = (self.kind(), self.hint(), self.details());
+        let data = ErrorData { kind, causes, hint, diagnostics, details };
+        RpcError { code: kind.code(), message: self.to_string(), data: Some(data) }
+    }
+}

@@ -1,0 +1,135 @@
+//! Makes a plan true.
+//!
+//! Repositories, models and the environment are made side by side; the first error stops the siblings.
+//! A new generation is assembled under a staging name, proved, and published by one rename; the last
+//! link makes it current. Killed anywhere, the old generation is still current and complete.
+
+use super::generation;
+use super::layout::Layout;
+use super::{RealizeError, models, repositories};
+use crate::ctx::Ctx;
+use crate::source::{Sources, python};
+use crate::store::commit::StagingDir;
+use crate::store::places::generation as names;
+use crate::store::{StoreError, tree};
+use proto::event::{TaskKind, Unit};
+use proto::plan::PackagesAction;
+use proto::{Lock, Plan, Spec};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that stays the same while a plan is made true.
+pub struct Work {
+    /// The outside.
+    pub sources: Sources,
+    /// What was asked for; its model links carry the signatures that the lock leaves out.
+    pub spec: Arc<Spec>,
+    /// What it was pinned to.
+    pub lock: Arc<Lock>,
+    /// Where it goes.
+    pub layout: Layout,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Generations that a running process uses: never removed.
+    pub in_use: Vec<String>,
+}
+
+/// Makes the plan true. The home's file lock must be held. Cancel-safe: what is half done is found again
+/// or thrown away by the next call.
+///
+/// # Errors
+/// The first thing that could not be done.
+pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
+    check_space(&work.plan)?;
+    ctx.progress.phase("execute");
+    let ctx = ctx.child();
+    // Fires on the first error, or when nobody waits any more: blocking siblings see it too.
+    let _stop = ctx.cancel.clone().drop_guard();
+    tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
+    blocking(&work, generation::make_links).await?;
+    blocking(&work, generation::prune).await
+}
+
+/// Refuses before the first byte when the known need is more than there is.
+fn check_space(plan: &Plan) -> Result<(), RealizeError> {
+    match plan.disk.iter().find(|disk| disk.needed_bytes > disk.available_bytes) {
+        Some(disk) => Err(RealizeError::NoSpace(disk.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Makes ComfyUI, the custom nodes and the environment.
+async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
+    let dir = work.layout.generation_dir();
+    if work.plan.packages.action == PackagesAction::Present {
+        repositories::custom_nodes(ctx, work).await?;
+        return install_scripts(ctx, work, &dir).await;
+    }
+    blocking(work, generation::prepare).await?;
+    let staging = StagingDir::beside(&dir);
+    tokio::try_join!(
+        repositories::comfy(ctx, work, &staging.path().join(names::COMFY)),
+        repositories::custom_nodes(ctx, work),
+        environment(ctx, work, &staging.path().join(names::VENV)),
+    )?;
+    let place = staging.path().to_owned();
+    blocking(work, move |work| generation::assemble(work, &place)).await?;
+    install_scripts(ctx, work, staging.path()).await?;
+    let task = ctx.progress.task(TaskKind::Generation, "generation", Unit::Nothing);
+    task.detail("proving the packages");
+    let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
+    let venv = staging.path().join(names::VENV);
+    let proof = python::prove(ctx, uv, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
+    task.detail("publishing");
+    let place = staging.path().to_owned();
+    blocking(work, move |work| generation::publish(work, &place, &proof)).await?;
+    task.done(work.layout.generation.clone());
+    Ok(())
+}
+
+async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), RealizeError> {
+    let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
+    if let PackagesAction::Reuse { generation: other } = &work.plan.packages.action {
+        task.detail("linking the packages of an earlier generation");
+        let from = work.layout.home.generation(other).join(names::VENV);
+        let to = venv.to_owned();
+        blocking(work, move |_| tree::link_tree(&from, &to)).await?;
+        task.done(format!("{} packages, shared with generation {other}", work.plan.packages.count));
+        return Ok(());
+    }
+    let install = async {
+        let uv = work.sources.uv(ctx).await?;
+        let wanted = work.spec.env.get("COMFY_PYTHON").unwrap_or(&work.lock.python.version);
+        let interpreter = python::find_interpreter(ctx, uv, Some(wanted), None).await?;
+        python::install(ctx, uv, &work.lock.python, &interpreter, venv, &task).await
+    };
+    install.await.map_err(RealizeError::Packages)?;
+    task.done(format!("{} packages", work.plan.packages.count));
+    Ok(())
+}
+
+/// Runs the custom nodes' `install.py`, one after the other: they change one environment.
+async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Result<(), RealizeError> {
+    let (venv, comfy) = (generation_dir.join(names::VENV), generation_dir.join(names::COMFY));
+    let nodes = work.lock.custom_nodes.iter().zip(&work.layout.checkouts);
+    for (node, checkout) in nodes.filter(|(node, _)| work.plan.install_scripts.contains(&node.dir)) {
+        let task = ctx.progress.task(TaskKind::InstallScript, node.dir.as_str(), Unit::Nothing);
+        task.detail("running install.py");
+        let ran = python::run_install_script(ctx, &work.sources.config, &venv, checkout, &comfy).await;
+        ran.map_err(|source| RealizeError::InstallScript { node: node.dir.to_string(), source })?;
+        task.done("");
+    }
+    Ok(())
+}
+
+/// Runs disk work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: &Arc<Work>,
+    job: impl FnOnce(&Work) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, RealizeError> {
+    let work = Arc::clone(work);
+    match tokio::task::spawn_blocking(move || job(&work)).await {
+        Ok(result) => result.map_err(RealizeError::Store),
+        Err(error) => Err(RealizeError::Crashed(error)),
+    }
+}

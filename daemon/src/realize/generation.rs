@@ -1,0 +1,98 @@
+//! A generation on disk: prepared, assembled, published, pruned. Everything here blocks; the home's
+//! file lock is held.
+
+use super::execute::Work;
+use super::layout::Link;
+use super::model_paths::model_paths;
+use super::record::Record;
+use crate::source::python::Proof;
+use crate::store::places::{generation, relative};
+use crate::store::{self, StoreError, commit, inspect, tree};
+use proto::plan::PackagesAction;
+use std::path::Path;
+
+/// Makes room: the directories exist, and what a killed realize left behind is gone.
+pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
+    let generations = work.layout.home.generations();
+    commit::create_dir_all(&generations)?;
+    commit::sweep(&generations)
+}
+
+/// Puts the links and the model paths into a generation that has ComfyUI's files.
+pub(super) fn assemble(work: &Work, staging: &Path) -> Result<(), StoreError> {
+    let comfy = staging.join(generation::COMFY);
+    let models = comfy.join("models");
+    // The checkout brings a directory of placeholders; the link takes its name.
+    std::fs::remove_dir_all(&models).or_else(absent_is_fine).map_err(StoreError::at("remove", &models))?;
+    let dir = work.layout.generation_dir();
+    for link in work.layout.links.iter().filter(|link| work.layout.is_inside(link) && is_planned(work, link)) {
+        // The staging directory is a sibling of the final one: relative links mean the same in both.
+        let place = link.path.strip_prefix(&dir).unwrap_or(&link.path);
+        commit::symlink(&link.target, &staging.join(place))?;
+    }
+    let folder_paths = std::fs::read_to_string(comfy.join("folder_paths.py")).unwrap_or_default();
+    let base = relative(&dir, &work.layout.home.models);
+    match model_paths(&work.layout.folders, &folder_paths, &base) {
+        Some(text) => commit::write_file(&staging.join(generation::MODEL_PATHS), text.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn absent_is_fine(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Gives a proved generation its name.
+pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), StoreError> {
+    let record = Record {
+        version_id: work.lock.version_id.clone(),
+        generation: work.layout.generation.clone(),
+        venv: work.layout.venv.clone(),
+        packages: proof.packages,
+        files: proof.files,
+        realized_at: jiff::Timestamp::now(),
+        previous: inspect::link_name(&work.layout.home.current()),
+    };
+    store::write_json(&staging.join(generation::LOCK), &*work.lock)?;
+    store::write_json(&staging.join(generation::RECORD), &record)?;
+    commit::sync_tree(staging)?;
+    let dir = work.layout.generation_dir();
+    if dir.exists() {
+        // A generation that lost its record or its interpreter: the proved one takes its name.
+        tree::remove_tree(&dir)?;
+    }
+    commit::publish(staging, &dir)
+}
+
+/// Makes every planned link that does not stand; the last of them makes the generation current.
+pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
+    commit::create_dir_all(&work.layout.home.models)?;
+    let wanted = work.layout.links.iter().filter(|link| is_planned(work, link));
+    wanted
+        .filter(|link| !inspect::is_link_to(&link.path, &link.target))
+        .try_for_each(|link| commit::symlink(&link.target, &link.path))
+}
+
+/// A custom node that is not here has no link: ComfyUI would report it as broken.
+fn is_planned(work: &Work, link: &Link) -> bool {
+    let Some(node) = link.node else { return true };
+    // The first step is ComfyUI itself.
+    work.plan.repositories.get(node + 1).is_none_or(|step| step.action != proto::plan::RepositoryAction::Missing)
+}
+
+/// Removes generations that are neither current nor the one before, and that nobody runs. Does nothing
+/// unless a generation was published.
+pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
+    if work.plan.packages.action == PackagesAction::Present {
+        return Ok(());
+    }
+    let home = &work.layout.home;
+    let previous = Record::read(&work.layout.generation_dir())?.and_then(|record| record.previous);
+    for name in tree::published(&home.generations())? {
+        let is_kept = name == work.layout.generation || Some(&name) == previous.as_ref() || work.in_use.contains(&name);
+        if !is_kept {
+            tree::remove_tree(&home.generation(&name))?;
+        }
+    }
+    Ok(())
+}

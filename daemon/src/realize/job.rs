@@ -1,0 +1,174 @@
+//! Single flight: all who ask for the same home at once share one realize.
+//!
+//! The map holds weak references and the askers hold the job, so the last one to leave cancels the work,
+//! and neither a result nor a failure is remembered. Progress and result travel on watches: a late
+//! joiner sees the present, a slow one holds nobody up.
+
+use super::{Realization, RealizeError, Request, realize};
+use crate::ctx::Ctx;
+use crate::source::Sources;
+use crate::store;
+use proto::VersionId;
+use proto::method::JobInfo;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Result of a job, shared by all who wait.
+type Shared = Result<Arc<Realization>, Arc<RealizeError>>;
+
+/// Tells requests apart: those that are equal share a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    home: PathBuf,
+    models: PathBuf,
+    spec: String,
+    update: bool,
+    offline: bool,
+}
+
+/// The realizes under way. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    sources: Sources,
+    live: Arc<Mutex<HashMap<Key, Live>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// An entry of the map; the number tells a job from its successor of the same key.
+struct Live {
+    number: u64,
+    job: Weak<Job>,
+}
+
+/// A realize in flight.
+struct Job {
+    version_id: VersionId,
+    ctx: Ctx,
+    result: watch::Receiver<Option<Shared>>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.ctx.cancel.cancel();
+    }
+}
+
+/// Why a caller got no realization.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JobError {
+    /// The realize failed.
+    #[error(transparent)]
+    Failed(#[from] Arc<RealizeError>),
+    /// The caller was cancelled; the job may go on for others.
+    #[error("realizing `{0}` was cancelled")]
+    Cancelled(VersionId),
+}
+
+impl Jobs {
+    /// Returns an empty set of jobs. `stop` cancels them all.
+    pub fn new(sources: Sources, stop: CancellationToken) -> Self {
+        Self { sources, live: Arc::default(), tasks: TaskTracker::new(), stop }
+    }
+
+    /// Realizes a version, or joins the job that does. `ctx` follows the job's progress; cancelling it,
+    /// or dropping the future, leaves the job, which ends when nobody is left.
+    ///
+    /// # Errors
+    /// The job's failure, shared by all who waited for it.
+    pub async fn realize(&self, ctx: &Ctx, request: Request) -> Result<Arc<Realization>, JobError> {
+        let job = self.join(request);
+        let mut result = job.result.clone();
+        let mut progress = job.ctx.progress.subscribe();
+        progress.mark_changed();
+        loop {
+            tokio::select! {
+                () = ctx.cancel.cancelled() => return Err(JobError::Cancelled(job.version_id.clone())),
+                Ok(()) = progress.changed() => ctx.progress.follow(&progress.borrow_and_update()),
+                outcome = result.wait_for(Option::is_some) => {
+                    let shared = outcome.ok().and_then(|outcome| outcome.clone());
+                    // A job that ends without a result was dropped by a stopping runtime.
+                    let shared = shared.ok_or_else(|| JobError::Cancelled(job.version_id.clone()))?;
+                    ctx.progress.follow(&job.ctx.progress.subscribe().borrow());
+                    return shared.map_err(|error| match error.kind() {
+                        proto::ErrorKind::Cancelled => JobError::Cancelled(job.version_id.clone()),
+                        _ => JobError::Failed(error),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Realizes a version and lets nobody's leaving stop it. Returns at once.
+    pub fn realize_detached(&self, request: Request) {
+        let job = self.join(request);
+        self.tasks.spawn(async move {
+            let mut result = job.result.clone();
+            let ended = result.wait_for(Option::is_some).await;
+            if let Ok(Some(Err(error))) = ended.as_deref() {
+                tracing::warn!(version = %job.version_id, %error, "a detached realize failed");
+            }
+        });
+    }
+
+    /// Lists the jobs under way.
+    pub fn list(&self) -> Vec<JobInfo> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = live.iter().filter_map(|(key, live)| Some((key, live.job.upgrade()?)));
+        jobs.map(|(key, job)| JobInfo {
+            version_id: job.version_id.clone(),
+            home: key.home.display().to_string(),
+            phase: job.ctx.progress.subscribe().borrow().phase.clone(),
+            // This look at the job holds it as well.
+            waiting: Arc::strong_count(&job) - 1,
+        })
+        .collect()
+    }
+
+    /// Waits until every job has ended; the stop token must have been cancelled.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn join(&self, request: Request) -> Arc<Job> {
+        let key = Key {
+            home: request.home.root.clone(),
+            models: request.home.models.clone(),
+            spec: store::digest(&*request.spec),
+            update: request.mode.update,
+            offline: request.mode.offline,
+        };
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = live.get(&key).map_or(0, |live| live.number + 1);
+        if let Some(job) = live.get(&key).and_then(|live| live.job.upgrade()).filter(|job| !job.is_over()) {
+            return job;
+        }
+        let ctx = Ctx { cancel: self.stop.child_token(), ..Ctx::new() };
+        let (sender, result) = watch::channel(None);
+        let job = Arc::new(Job { version_id: request.spec.version_id.clone(), ctx: ctx.clone(), result });
+        live.insert(key.clone(), Live { number, job: Arc::downgrade(&job) });
+        let (sources, live) = (self.sources.clone(), Arc::clone(&self.live));
+        self.tasks.spawn(async move {
+            let outcome = realize(&ctx, &sources, &request).await;
+            // Forgotten before it is told: who asks after the end gets a look at the disk of its own.
+            let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+            if live.get(&key).is_some_and(|live| live.number == number) {
+                live.remove(&key);
+            }
+            drop(live);
+            sender.send_replace(Some(outcome.map(Arc::new).map_err(Arc::new)));
+        });
+        job
+    }
+}
+
+impl Job {
+    fn is_over(&self) -> bool {
+        self.ctx.cancel.is_cancelled() || self.result.borrow().is_some()
+    }
+}

@@ -1,0 +1,57 @@
+//! `extra_model_paths.yaml`: model folders that ComfyUI does not know by itself.
+//!
+//! `ComfyUI/models` is a link to the one place of the models, so everything that ComfyUI or a node seeks
+//! under its models directory is found, and what a node downloads lands there. A folder that this
+//! commit of ComfyUI does not register is added through this file. Its `base_path` is relative: ComfyUI
+//! resolves it against the file's own directory (utils/extra_config.py, 0.3.75), and the volume has two
+//! mount points.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Returns the file's text; none when ComfyUI knows every folder. `folder_paths` is the text of
+/// ComfyUI's `folder_paths.py`, `base` the way from the generation to the models directory.
+pub fn model_paths(folders: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
+    let unknown: Vec<&String> = folders.iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let lines = unknown.iter().map(|folder| format!("  {}: {}\n", quoted(folder), quoted(folder)));
+    Some(format!("comfyd:\n  base_path: {}\n{}", quoted(&base.to_string_lossy()), lines.collect::<String>()))
+}
+
+/// ComfyUI registers a folder either under its own name, `os.path.join(models_dir, "loras")`, or as an
+/// additional place of another name.
+fn is_registered(folder: &str, folder_paths: &str) -> bool {
+    folder_paths.contains(&format!("models_dir, \"{folder}\""))
+}
+
+/// A YAML double-quoted scalar takes JSON's escapes.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDER_PATHS: &str = r#"
+folder_names_and_paths["loras"] = ([os.path.join(models_dir, "loras")], supported_pt_extensions)
+folder_names_and_paths["diffusion_models"] = ([os.path.join(models_dir, "unet"), os.path.join(models_dir, "diffusion_models")], x)
+"#;
+
+    fn folders(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn known_folders_need_no_file() {
+        assert_eq!(model_paths(&folders(&["loras", "unet"]), FOLDER_PATHS, Path::new("../m")), None);
+    }
+
+    #[test]
+    fn unknown_folders_are_added_by_relative_path() {
+        let text = model_paths(&folders(&["loras", "ipadapter"]), FOLDER_PATHS, Path::new("../../../models"));
+        assert_eq!(text.as_deref(), Some("comfyd:\n  base_path: \"../../../models\"\n  \"ipadapter\": \"ipadapter\"\n"));
+    }
+}

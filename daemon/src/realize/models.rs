@@ -1,0 +1,71 @@
+//! Models: downloaded once, used by every version from one place.
+
+use super::RealizeError;
+use super::execute::{Work, blocking};
+use crate::ctx::{Ctx, Task};
+use crate::source::Sources;
+use crate::store::commit;
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, stream};
+use proto::event::{TaskKind, Unit};
+use proto::plan::{ModelAction, ModelStep};
+use proto::{Plan, RelPath, Spec};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Models that are downloaded, or hosts that are asked for a size, at the same time.
+const AT_ONCE: usize = 4;
+
+/// Downloads what the plan wants, then gives files their second names.
+pub(super) async fn fetch(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
+    let slots = Semaphore::new(AT_ONCE);
+    let downloads = downloads(&work.plan).map(|step| {
+        let slots = &slots;
+        async move {
+            let task = ctx.progress.task(TaskKind::Model, step.target.as_str(), Unit::Bytes);
+            let _slot = slots.acquire().await;
+            fetch_one(ctx, work, &step.target, &task).await?;
+            task.done("");
+            Ok::<(), RealizeError>(())
+        }
+    });
+    try_join_all(downloads).await?;
+    blocking(work, |work| {
+        work.plan.models.iter().try_for_each(|step| match &step.action {
+            ModelAction::Link { from } => {
+                commit::hard_link(&work.layout.home.model(from), &work.layout.home.model(&step.target))
+            }
+            _ => Ok(()),
+        })
+    })
+    .await
+}
+
+fn downloads(plan: &Plan) -> impl Iterator<Item = &ModelStep> {
+    plan.models.iter().filter(|step| step.action == ModelAction::Download)
+}
+
+async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Result<(), RealizeError> {
+    // The lock was made from this spec: the target is there.
+    let Some(model) = work.spec.models.iter().find(|model| model.target == *target) else { return Ok(()) };
+    let fetched = work.sources.models.fetch(ctx, &model.source, &work.layout.home.model(target), task).await;
+    fetched.map(drop).map_err(|source| RealizeError::Model { target: target.to_string(), source })
+}
+
+/// Asks hosts for the sizes of models that are to be downloaded, for the plan's sums. What a host does
+/// not tell is a warning of the plan, not an error: the download itself will say more.
+pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan) -> (HashMap<RelPath, u64>, Vec<String>) {
+    let wanted = downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
+    let asked = stream::iter(wanted).map(|model| async { (model, sources.models.probe(ctx, &model.source).await) });
+    let answers: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+    let (mut sizes, mut warnings) = (HashMap::new(), Vec::new());
+    for (model, answer) in answers {
+        match answer {
+            Ok(Some(bytes)) => drop(sizes.insert(model.target.clone(), bytes)),
+            Ok(None) => warnings.push(format!("the host does not tell the size of `{}`", model.target)),
+            Err(error) => warnings.push(format!("`{}` cannot be looked at: {error}", model.target)),
+        }
+    }
+    (sizes, warnings)
+}

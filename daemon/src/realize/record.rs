@@ -1,0 +1,45 @@
+//! The record of a generation: written last, so that its presence means the rest is complete.
+
+use crate::store::places::{Home, generation};
+use crate::store::{self, StoreError};
+use proto::VersionId;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What is known about a published generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version it belongs to.
+    pub version_id: VersionId,
+    /// Its name.
+    pub generation: String,
+    /// Digest of its Python environment: another generation with the same one can take its files.
+    pub venv: String,
+    /// Packages in the environment, and their files, as proved before publication.
+    pub packages: usize,
+    /// Files of those packages.
+    pub files: usize,
+    /// When it was published.
+    pub realized_at: jiff::Timestamp,
+    /// The generation that was current before: kept for a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+}
+
+impl Record {
+    /// Reads the record of a generation's directory; none where there is no complete generation. Blocks.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read(generation_dir: &Path) -> Result<Option<Self>, StoreError> {
+        store::read_json(&generation_dir.join(generation::RECORD))
+    }
+
+    /// Reads the record of the generation that is current. Blocks.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn current(home: &Home) -> Result<Option<Self>, StoreError> {
+        Self::read(&home.current())
+    }
+}

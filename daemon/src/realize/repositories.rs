@@ -1,0 +1,71 @@
+//! Checkouts: ComfyUI into the generation, custom nodes into the cache that all versions share.
+
+use super::RealizeError;
+use super::execute::{Work, blocking};
+use crate::ctx::Ctx;
+use crate::store::commit::{self, StagingDir};
+use futures_util::future::try_join_all;
+use proto::event::{TaskKind, Unit};
+use proto::lock::LockedRepo;
+use proto::plan::RepositoryAction;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Repositories that are fetched and checked out at the same time.
+const AT_ONCE: usize = 4;
+
+/// Checks ComfyUI out into `to`, which is not published yet.
+pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, to: &Path) -> Result<(), RealizeError> {
+    checkout(ctx, work, "ComfyUI", &work.lock.comfy, to).await
+}
+
+/// Makes every custom node's checkout that the plan wants.
+pub(super) async fn custom_nodes(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
+    let slots = Semaphore::new(AT_ONCE);
+    let steps = work.plan.repositories[1..].iter().zip(&work.lock.custom_nodes).zip(&work.layout.checkouts);
+    let wanted = steps.filter(|((step, _), _)| matches!(step.action, RepositoryAction::Checkout | RepositoryAction::Fetch));
+    let checkouts = wanted.map(|((step, node), place)| {
+        let slots = &slots;
+        async move {
+            let _slot = slots.acquire().await;
+            publish_checkout(ctx, work, &step.name, &node.repo, place).await
+        }
+    });
+    try_join_all(checkouts).await.map(drop)
+}
+
+/// Checks a custom node out beside its place and publishes it there. Whoever is faster wins: the commit
+/// names the content.
+async fn publish_checkout(
+    ctx: &Ctx,
+    work: &Arc<Work>,
+    name: &str,
+    repo: &LockedRepo,
+    place: &Path,
+) -> Result<(), RealizeError> {
+    let staging = StagingDir::beside(place);
+    checkout(ctx, work, name, repo, staging.path()).await?;
+    let (from, to) = (staging.path().to_owned(), place.to_owned());
+    let published = blocking(work, move |_| {
+        commit::sync_tree(&from)?;
+        commit::publish(&from, &to)
+    });
+    match published.await {
+        Err(_) if place.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+async fn checkout(ctx: &Ctx, work: &Work, name: &str, repo: &LockedRepo, to: &Path) -> Result<(), RealizeError> {
+    let at = |source| RealizeError::Repository { name: name.to_owned(), source };
+    let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
+    let git = &work.sources.git;
+    git.fetch(ctx, &repo.repo, &repo.commit, repo.git_ref.as_deref(), &task).await.map_err(at)?;
+    let done = git.checkout(ctx, &repo.repo, &repo.commit, to, &task).await.map_err(at)?;
+    for pointer in &done.lfs_pointers {
+        ctx.progress.warn(format!("`{pointer}` of {name} is a Git LFS pointer, not the file itself"));
+    }
+    task.done(format!("{} files at {}", done.files, repo.commit.short()));
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Spec → Lock: every name pinned.
+//!
+//! A lock that belongs to the spec is used as it is. Otherwise what the spec did not change keeps its
+//! pins, unless an update is asked for; the rest is resolved: refs to commits, then the requirements
+//! found at those commits to packages. Models need no resolution here: the link is their key.
+
+use crate::ctx::Ctx;
+use crate::source::Sources;
+use crate::source::git::GitError;
+use crate::source::python::PythonError;
+use crate::store::places::{self, Home, generation};
+use crate::store::{self, StoreError};
+use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
+use proto::{ErrorKind, Lock, Spec};
+use serde::Serialize;
+
+mod changes;
+mod packages;
+mod repositories;
+
+pub use changes::changes;
+
+/// What the request allows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// Pin everything anew.
+    pub update: bool,
+    /// Nothing may be fetched.
+    pub offline: bool,
+}
+
+/// A lock and how it came about.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The lock.
+    pub lock: Lock,
+    /// The lock that stood there before.
+    pub previous: Option<Lock>,
+    /// Whether it differs from `previous` and is not yet written.
+    pub is_new: bool,
+    /// Custom nodes that offline mode could not pin; such a lock is used but never written.
+    pub missing: Vec<String>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why a spec could not be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// A repository could not be pinned.
+    #[error("failed to pin `{name}`")]
+    Repository {
+        /// `ComfyUI` or the node's directory.
+        name: String,
+        /// Why.
+        source: GitError,
+    },
+    /// A file of a repository is not text.
+    #[error("`{file}` of `{name}` at {commit} is not UTF-8 text")]
+    NotText {
+        /// The repository.
+        name: String,
+        /// The file.
+        file: String,
+        /// The commit.
+        commit: String,
+    },
+    /// The packages could not be resolved.
+    #[error("failed to resolve the Python packages of `{version}`")]
+    Packages {
+        /// The version.
+        version: String,
+        /// Why.
+        source: PythonError,
+    },
+    /// The lock could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ResolveError {
+    /// Returns what kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Repository { source, .. } => source.kind(),
+            Self::Packages { source, .. } => source.kind(),
+            Self::NotText { .. } => ErrorKind::Conflict,
+            Self::Store(_) => ErrorKind::Disk,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository { source, .. } => source.hint(),
+            Self::Packages { source, .. } => source.hint(),
+            Self::NotText { .. } => Some("pin another commit, or set `install_requirements` to false".to_owned()),
+            Self::Store(_) => None,
+        }
+    }
+}
+
+/// Returns the spec's lock: the present one where it still belongs to the spec, else a new one, which
+/// is not yet written. Cancel-safe.
+///
+/// # Errors
+/// When something cannot be pinned.
+pub async fn resolve(ctx: &Ctx, sources: &Sources, spec: &Spec, home: &Home, mode: Mode) -> Result<Resolution, ResolveError> {
+    let spec_digest = spec_digest(spec);
+    let previous = present_lock(sources, spec, home, &spec_digest)?;
+    if let Some(lock) = previous.as_ref().filter(|lock| lock.spec_digest == spec_digest && !mode.update) {
+        return Ok(Resolution { lock: lock.clone(), previous, is_new: false, missing: Vec::new(), warnings: Vec::new() });
+    }
+    ctx.progress.phase("resolve");
+    let pins = previous.as_ref().filter(|_| !mode.update);
+    let mut pinned = repositories::pin(ctx, sources, spec, pins, mode).await?;
+    let packages = packages::resolve(ctx, sources, spec, &pinned, pins, mode).await?;
+    pinned.warnings.extend(packages.warnings);
+    let lock = Lock {
+        schema_version: LOCK_SCHEMA_VERSION,
+        version_id: spec.version_id.clone(),
+        spec_digest,
+        resolved_at: jiff::Timestamp::now(),
+        comfy: pinned.comfy.locked,
+        custom_nodes: pinned.nodes.into_iter().map(|node| node.locked).collect(),
+        python: packages.python,
+        models: models(spec),
+    };
+    let is_new = previous.as_ref().is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
+    Ok(Resolution { lock, previous, is_new, missing: pinned.missing, warnings: pinned.warnings })
+}
+
+/// Returns the spec's lock if there is one that belongs to it. No network. Blocks, shortly.
+///
+/// # Errors
+/// When a lock is there and cannot be read.
+pub fn valid_lock(sources: &Sources, spec: &Spec, home: &Home) -> Result<Option<Lock>, StoreError> {
+    let spec_digest = spec_digest(spec);
+    let lock = present_lock(sources, spec, home, &spec_digest)?;
+    Ok(lock.filter(|lock| lock.spec_digest == spec_digest))
+}
+
+impl Resolution {
+    /// Writes a new lock to its place. Does nothing for a lock that stands there or that is partial.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, sources: &Sources) -> Result<(), StoreError> {
+        if !self.is_new || !self.missing.is_empty() {
+            return Ok(());
+        }
+        store::write_json(&places::lock_file(&sources.config, &self.lock.version_id), &self.lock)
+    }
+}
+
+/// Returns the lock in the user's cache; else the copy that the volume's home carries, so that a version
+/// realized on a pod is the same on a worker that has an empty cache.
+fn present_lock(sources: &Sources, spec: &Spec, home: &Home, spec_digest: &str) -> Result<Option<Lock>, StoreError> {
+    let is_usable = |lock: &Lock| lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
+    let cached: Option<Lock> = store::read_json(&places::lock_file(&sources.config, &spec.version_id))?;
+    let cached = cached.filter(is_usable);
+    if cached.as_ref().is_some_and(|lock| lock.spec_digest == spec_digest) {
+        return Ok(cached);
+    }
+    let carried: Option<Lock> = store::read_json(&home.current().join(generation::LOCK))?;
+    let carried = carried.filter(is_usable);
+    match carried {
+        Some(lock) if cached.is_none() || lock.spec_digest == spec_digest => Ok(Some(lock)),
+        _ => Ok(cached),
+    }
+}
+
+fn models(spec: &Spec) -> Vec<LockedModel> {
+    let model = |model: &proto::spec::ModelSpec| LockedModel {
+        target: model.target.clone(),
+        source: model.source.without_secrets(),
+        checksum: model.checksum.clone(),
+    };
+    spec.models.iter().map(model).collect()
+}
+
+/// Digests what resolution depends on; `env` other than the interpreter and the switches of a single
+/// run are not part of it.
+fn spec_digest(spec: &Spec) -> String {
+    #[derive(Serialize)]
+    struct Inputs<'a> {
+        comfy: &'a proto::spec::RepoSpec,
+        custom_nodes: &'a [proto::spec::NodeSpec],
+        models: Vec<LockedModel>,
+        python_packages: &'a [String],
+        python: Option<&'a String>,
+        exclude_newer: &'a proto::spec::ExcludeNewer,
+        conflicts: proto::spec::Conflicts,
+    }
+    store::digest(&Inputs {
+        comfy: &spec.comfy,
+        custom_nodes: &spec.custom_nodes,
+        models: models(spec),
+        python_packages: &spec.python_packages,
+        python: spec.env.get(packages::INTERPRETER),
+        exclude_newer: &spec.options.exclude_newer,
+        conflicts: spec.options.conflicts,
+    })
+}

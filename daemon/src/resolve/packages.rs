@@ -1,0 +1,71 @@
+//! Packages: one install plan out of what ComfyUI, the custom nodes and the spec ask for.
+
+use super::repositories::Pinned;
+use super::{Mode, ResolveError};
+use crate::ctx::Ctx;
+use crate::source::Sources;
+use crate::source::python::{self, Contributor, PythonError, Request, Resolved, Role};
+use proto::event::{TaskKind, Unit};
+use proto::{Lock, Spec};
+use std::collections::BTreeMap;
+
+/// The spec's variable that names the interpreter.
+pub(super) const INTERPRETER: &str = "COMFY_PYTHON";
+
+pub(super) async fn resolve(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &Spec,
+    pinned: &Pinned,
+    pins: Option<&Lock>,
+    mode: Mode,
+) -> Result<Resolved, ResolveError> {
+    let resolved = resolve_packages(ctx, sources, spec, pinned, pins, mode).await;
+    resolved.map_err(|source| ResolveError::Packages { version: spec.version_id.to_string(), source })
+}
+
+async fn resolve_packages(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &Spec,
+    pinned: &Pinned,
+    pins: Option<&Lock>,
+    mode: Mode,
+) -> Result<Resolved, PythonError> {
+    let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
+    task.detail("looking for uv and Python");
+    let uv = sources.uv(ctx).await?;
+    let pyproject = pinned.comfy.files.get("pyproject.toml").map(String::as_str);
+    let wanted = spec.env.get(INTERPRETER).map(String::as_str);
+    let interpreter = python::find_interpreter(ctx, uv, wanted, pyproject).await?;
+    let commits = pinned.nodes.iter().map(|node| node.locked.repo.committed_at).chain([pinned.comfy.locked.committed_at]);
+    let request = Request {
+        contributors: contributors(spec, pinned),
+        interpreter: &interpreter,
+        exclude_newer: &spec.options.exclude_newer,
+        newest_commit: commits.max().unwrap_or(pinned.comfy.locked.committed_at),
+        conflicts: spec.options.conflicts,
+        offline: mode.offline,
+        previous: pins.map(|lock| &lock.python),
+        update: mode.update,
+    };
+    let resolved = python::resolve(ctx, uv, &request, &task).await?;
+    task.done(format!("{} packages for Python {}", resolved.python.packages.len(), resolved.python.version));
+    Ok(resolved)
+}
+
+fn contributors(spec: &Spec, pinned: &Pinned) -> Vec<Contributor> {
+    let comfy = Contributor { name: "ComfyUI".to_owned(), role: Role::Comfy, files: pinned.comfy.files.clone() };
+    let lines = spec.python_packages.join("\n");
+    let ours = Contributor {
+        name: "the spec".to_owned(),
+        role: Role::Spec,
+        files: BTreeMap::from([("python_packages".to_owned(), lines)]),
+    };
+    let nodes = pinned.nodes.iter().map(|node| Contributor {
+        name: node.locked.dir.to_string(),
+        role: Role::Node,
+        files: node.files.clone(),
+    });
+    [comfy, ours].into_iter().chain(nodes).collect()
+}

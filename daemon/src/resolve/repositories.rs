@@ -1,0 +1,162 @@
+//! Repositories: refs to commits, and the files of those commits that the packages depend on.
+
+use super::{Mode, ResolveError};
+use crate::ctx::Ctx;
+use crate::source::Sources;
+use crate::source::git::GitError;
+use crate::source::python::includes;
+use futures_util::{StreamExt as _, stream};
+use proto::event::{TaskKind, Unit};
+use proto::lock::{LockedNode, LockedRepo};
+use proto::spec::{NodeSpec, RepoSpec};
+use proto::{CommitId, ErrorKind, Lock, Spec};
+use std::collections::BTreeMap;
+
+/// Repositories that are asked at the same time.
+const AT_ONCE: usize = 8;
+
+/// Files of requirements that a repository may include through `-r`, at most: a loop ends here.
+const MAX_INCLUDED: usize = 32;
+
+/// All repositories of a version, pinned.
+pub(super) struct Pinned {
+    pub(super) comfy: Repository<LockedRepo>,
+    pub(super) nodes: Vec<Repository<LockedNode>>,
+    pub(super) missing: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A pinned repository and its requirement files, by path.
+pub(super) struct Repository<L> {
+    pub(super) locked: L,
+    pub(super) files: BTreeMap<String, String>,
+}
+
+/// Pins ComfyUI and every custom node, side by side.
+pub(super) async fn pin(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &Spec,
+    pins: Option<&Lock>,
+    mode: Mode,
+) -> Result<Pinned, ResolveError> {
+    // The first error stops the siblings: what they still do is for nothing.
+    let ctx = ctx.child();
+    let _stop = ctx.cancel.clone().drop_guard();
+    let comfy = pin_one(&ctx, sources, "ComfyUI", &spec.comfy, pins.map(|lock| &lock.comfy), mode);
+    let nodes = stream::iter(&spec.custom_nodes)
+        .map(|node| pin_node(&ctx, sources, node, pins, mode))
+        .buffered(AT_ONCE)
+        .collect::<Vec<_>>();
+    let (comfy, nodes) = tokio::join!(comfy, nodes);
+    let (comfy, mut warnings) = comfy?;
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for (node, spec) in nodes.into_iter().zip(&spec.custom_nodes) {
+        match node {
+            Ok((node, more)) => {
+                found.push(node);
+                warnings.extend(more);
+            }
+            Err(error) if mode.offline && error.kind() == ErrorKind::Offline => {
+                missing.push(format!("repository {} ({})", spec.dir, spec.repo.repo));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Pinned { comfy, nodes: found, missing, warnings })
+}
+
+async fn pin_node(
+    ctx: &Ctx,
+    sources: &Sources,
+    node: &NodeSpec,
+    pins: Option<&Lock>,
+    mode: Mode,
+) -> Result<(Repository<LockedNode>, Vec<String>), ResolveError> {
+    let pin = pins.and_then(|lock| lock.custom_nodes.iter().find(|locked| locked.dir == node.dir)).map(|locked| &locked.repo);
+    let (mut repository, warnings) = pin_one(ctx, sources, node.dir.as_str(), &node.repo, pin, mode).await?;
+    let script = read(sources, node.dir.as_str(), &repository.locked, "install.py").await?;
+    if !node.install_requirements {
+        repository.files.clear();
+    }
+    let install_script = node.install_requirements && script.is_some();
+    let locked = LockedNode { dir: node.dir.clone(), repo: repository.locked, install_script };
+    Ok((Repository { locked, files: repository.files }, warnings))
+}
+
+async fn pin_one(
+    ctx: &Ctx,
+    sources: &Sources,
+    name: &str,
+    spec: &RepoSpec,
+    pin: Option<&LockedRepo>,
+    mode: Mode,
+) -> Result<(Repository<LockedRepo>, Vec<String>), ResolveError> {
+    let at = |source| ResolveError::Repository { name: name.to_owned(), source };
+    let mut warnings = Vec::new();
+    let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
+    let commit = match (&spec.commit, pin.filter(|pin| pin.repo == spec.repo && pin.git_ref == spec.git_ref)) {
+        (Some(commit), _) => commit.clone(),
+        (None, Some(pin)) => pin.commit.clone(),
+        (None, None) if mode.offline => return Err(at(GitError::offline(&spec.repo))),
+        (None, None) => {
+            task.detail("asking for the commit");
+            let found = sources.git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
+            warnings.extend(found.warning);
+            found.commit
+        }
+    };
+    fetch(ctx, sources, spec, &commit, mode, &task).await.map_err(at)?;
+    let committed_at = sources.git.commit_time(&spec.repo, &commit).await.map_err(at)?;
+    let locked = LockedRepo { repo: spec.repo.clone(), git_ref: spec.git_ref.clone(), commit, committed_at };
+    let files = requirement_files(sources, name, &locked).await?;
+    task.done(locked.commit.short());
+    Ok((Repository { locked, files }, warnings))
+}
+
+async fn fetch(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &RepoSpec,
+    commit: &CommitId,
+    mode: Mode,
+    task: &crate::ctx::Task,
+) -> Result<(), GitError> {
+    if mode.offline && !sources.git.has(&spec.repo, commit) {
+        return Err(GitError::offline(&spec.repo));
+    }
+    sources.git.fetch(ctx, &spec.repo, commit, spec.git_ref.as_deref(), task).await
+}
+
+/// Reads `requirements.txt`, `pyproject.toml` and what the former includes.
+async fn requirement_files(
+    sources: &Sources,
+    name: &str,
+    repo: &LockedRepo,
+) -> Result<BTreeMap<String, String>, ResolveError> {
+    let mut files = BTreeMap::new();
+    let mut wanted = vec!["pyproject.toml".to_owned(), "requirements.txt".to_owned()];
+    while let Some(file) = wanted.pop() {
+        if files.contains_key(&file) || files.len() >= MAX_INCLUDED {
+            continue;
+        }
+        if let Some(text) = read(sources, name, repo, &file).await? {
+            if file.ends_with(".txt") {
+                wanted.extend(includes(&text));
+            }
+            files.insert(file, text);
+        }
+    }
+    Ok(files)
+}
+
+async fn read(sources: &Sources, name: &str, repo: &LockedRepo, file: &str) -> Result<Option<String>, ResolveError> {
+    let read = sources.git.read_file(&repo.repo, &repo.commit, file).await;
+    let bytes = read.map_err(|source| ResolveError::Repository { name: name.to_owned(), source })?;
+    let text = bytes.map(String::from_utf8).transpose();
+    text.map_err(|_| ResolveError::NotText {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        commit: repo.commit.short().to_owned(),
+    })
+}

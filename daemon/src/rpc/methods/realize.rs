@@ -1,0 +1,36 @@
+//! `realize`: makes a version's home complete.
+
+use super::{elapsed_ms, load, request, warnings};
+use crate::ctx::Ctx;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::resolve::Mode;
+use proto::method::{Realize, RealizeAnswer, RealizeOutcome};
+use std::time::Instant;
+
+pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Result<RealizeAnswer, Error> {
+    let started = Instant::now();
+    let (loaded, home) = load(daemon, &params.target)?;
+    let mode = Mode { update: params.update, offline: params.offline };
+    let wanted = request(daemon, &loaded, home, mode);
+    let mut answer = RealizeAnswer {
+        version_id: loaded.spec.version_id.clone(),
+        outcome: RealizeOutcome::Detached,
+        home: wanted.home.root.display().to_string(),
+        generation: String::new(),
+        missing: Vec::new(),
+        warnings: warnings(&loaded),
+        elapsed_ms: 0,
+    };
+    if params.detach {
+        daemon.jobs.realize_detached(wanted);
+        return Ok(answer);
+    }
+    let done = daemon.jobs.realize(ctx, wanted).await?;
+    answer.outcome = done.outcome;
+    answer.generation.clone_from(&done.layout.generation);
+    answer.missing.clone_from(&done.missing);
+    answer.warnings.extend(done.warnings.iter().cloned());
+    answer.elapsed_ms = elapsed_ms(started);
+    Ok(answer)
+}

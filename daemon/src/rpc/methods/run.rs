@@ -1,0 +1,29 @@
+//! `run`: runs a workflow and returns everything it put out.
+
+use super::{load, request};
+use crate::ctx::Ctx;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::resolve::Mode;
+use crate::run::{self as room, RunRequest};
+use crate::start::{Address, start};
+use proto::method::{Run, RunAnswer};
+use std::time::Duration;
+
+pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAnswer, Error> {
+    let (loaded, home) = load(daemon, &params.target)?;
+    let home_dir = home.root.clone();
+    let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
+    let parts = (request, Address::default());
+    // Before minutes of loading: a workflow that cannot run is refused at once.
+    let workflow = room::parse(&params.workflow)?;
+    let (_, ready) = start(ctx, &daemon.config, &daemon.jobs, &daemon.supervisor, parts).await?;
+    let request = RunRequest {
+        workflow,
+        inputs: params.inputs,
+        output_dir: params.output_dir.map(Into::into),
+        timeout: params.timeout_s.map(Duration::from_secs),
+        home: home_dir,
+    };
+    Ok(room::workflow(ctx, &ready, request).await?)
+}

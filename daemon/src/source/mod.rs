@@ -1,0 +1,45 @@
+//! Everything that comes from outside: repositories, models, Python packages.
+
+use crate::config::Config;
+use crate::ctx::Ctx;
+use git::Git;
+use model::{ModelError, Models};
+use python::{PythonError, Uv};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+pub mod git;
+pub mod http;
+pub mod model;
+pub mod python;
+
+/// The outside, as configured. Cheap to clone.
+#[derive(Clone)]
+pub struct Sources {
+    /// Where things are.
+    pub config: Arc<Config>,
+    /// Repositories.
+    pub git: Git,
+    /// Model files.
+    pub models: Models,
+    uv: Arc<OnceCell<Uv>>,
+}
+
+impl Sources {
+    /// Prepares the clients. Opens no connection and starts no program.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built, for lack of trusted certificates.
+    pub fn new(config: Arc<Config>) -> Result<Self, ModelError> {
+        let (git, models) = (Git::new(&config), Models::new(&config)?);
+        Ok(Self { config, git, models, uv: Arc::default() })
+    }
+
+    /// Returns uv, sought or installed at the first call.
+    ///
+    /// # Errors
+    /// When there is none and it cannot be installed; the next call tries again.
+    pub async fn uv(&self, ctx: &Ctx) -> Result<&Uv, PythonError> {
+        self.uv.get_or_try_init(|| Uv::locate(ctx, &self.config)).await
+    }
+}

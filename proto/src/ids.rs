@@ -154,7 +154,9 @@ pub(crate) fn check_ref_name(text: &str) -> Result<(), String> {
     let bad_char = |c: char| {
         c.is_control() || c.is_whitespace() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\')
     };
-    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    // Git compares `.lock` by case.
+    let bad_part =
+        |part: &str| part.is_empty() || part.starts_with('.') || part.strip_suffix(".lock").is_some();
     let bad = text.chars().any(bad_char)
         || text.split('/').any(bad_part)
         || text.contains("..")

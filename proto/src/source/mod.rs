@@ -10,6 +10,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use secrets::bare;
 pub use secrets::strip_secrets;
 
 use crate::ids::shown;
@@ -76,19 +77,19 @@ impl ModelSource {
     pub fn parse(text: &str) -> Result<Self, InvalidSource> {
         // A plain path is taken as it is; everything else is a URL, where a space is written `%20`.
         if text.starts_with('/') {
-            return file(text.to_owned()).map(Self::at);
+            return file(text).map(Self::at);
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return invalid("the link has a space or control character", "write a space as `%20`");
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return invalid(format!("`{}` is not a link", shown(secrets::bare(text))), FORMS);
+            return invalid(format!("`{}` is not a link", shown(bare(text))), FORMS);
         };
         let location = match scheme.to_ascii_lowercase().as_str() {
             "hf" => hub::link(rest),
             "civitai" => civitai::link(rest),
             "http" | "https" => web(text),
-            "file" => decode(rest.strip_prefix("localhost").unwrap_or(rest)).and_then(file),
+            "file" => decode(rest.strip_prefix("localhost").unwrap_or(rest)).and_then(|path| file(&path)),
             _ => invalid(format!("`{}://` links are not supported", shown(scheme)), FORMS),
         }?;
         Ok(Self::at(location))
@@ -220,14 +221,14 @@ fn web(text: &str) -> Result<Location, InvalidSource> {
 }
 
 /// `path` is decoded. Empty and `.` parts are dropped, so that one file has one name.
-fn file(path: String) -> Result<Location, InvalidSource> {
+fn file(path: &str) -> Result<Location, InvalidSource> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if path.chars().any(char::is_control) {
         return invalid("the path has a control character", "rename the file");
     }
     if !path.starts_with('/') || path.ends_with('/') || parts.is_empty() || parts.contains(&"..") {
         return invalid(
-            format!("`{}` is not the absolute path of a file, without `..`", shown(&path)),
+            format!("`{}` is not the absolute path of a file, without `..`", shown(path)),
             "write `/directory/file` or `file:///directory/file`",
         );
     }

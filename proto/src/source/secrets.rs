@@ -28,8 +28,8 @@ const PREFIXES: &[&str] = &["x-amz-", "x-goog-"];
 pub fn strip_secrets(url: &Url) -> Url {
     let mut clean = url.clone();
     // Both fail only for URLs that cannot have user info, where there is nothing to remove.
-    let _: Result<(), ()> = clean.set_username("");
-    let _: Result<(), ()> = clean.set_password(None);
+    clean.set_username("").ok();
+    clean.set_password(None).ok();
     let query = url.query().unwrap_or_default();
     let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !in_query(pair)).collect();
     let query = kept.join("&");
@@ -46,7 +46,7 @@ pub(super) fn in_query(query: &str) -> bool {
 }
 
 /// Returns the part of a link, parsable or not, that holds no secret: no query and no user info.
-pub(super) fn bare(link: &str) -> &str {
+pub(crate) fn bare(link: &str) -> &str {
     let link = link.split(['?', '#']).next().unwrap_or_default();
     let (scheme_len, rest) = match link.split_once("://") {
         Some((scheme, rest)) => (scheme.len() + 3, rest),

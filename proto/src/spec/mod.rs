@@ -1,7 +1,9 @@
 //! The spec: what `versions/<id>.json` asks for, validated.
 //!
-//! `file` describes the JSON as people write it (and generates its JSON Schema); `parse` turns text
-//! into a [`Spec`] or into all its errors at once, each with line, column, field and remedy.
+//! [`file`] describes the JSON as people write it, and generates its JSON Schema. [`parse()`] turns text
+//! into a [`Spec`] or into all its errors at once, each with line, column, field and remedy:
+//! `json` gives a tree with places, `reader` walks it, and `parse`, `repo`, `nodes`, `models` and
+//! `options` each read their part.
 
 use crate::{CommitId, ModelSource, NodeDir, RelPath, VersionId};
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,13 @@ use std::collections::BTreeMap;
 
 mod diagnostic;
 pub mod file;
+mod json;
+mod models;
+mod nodes;
+mod options;
 mod parse;
+mod reader;
+mod repo;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use parse::{Parsed, parse};
@@ -52,7 +60,7 @@ pub struct RepoSpec {
 /// A custom node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeSpec {
-    /// Directory under `custom_nodes`.
+    /// Directory under `custom_nodes`. No two nodes of a spec share one, in any case of letters.
     pub dir: NodeDir,
     /// Its repository.
     #[serde(flatten)]
@@ -65,7 +73,8 @@ pub struct NodeSpec {
 /// A model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
-    /// Place under the models directory, `folder/…/file`.
+    /// Place under the models directory, `folder/…/file`. No two models of a spec share one, and none
+    /// lies inside another.
     pub target: RelPath,
     /// Where it comes from.
     pub source: ModelSource,
@@ -99,12 +108,12 @@ pub enum ExcludeNewer {
     Auto,
     /// Today's packages.
     Off,
-    /// The given moment.
+    /// The given moment. A date in the spec is the end of that day, UTC.
     At(jiff::Timestamp),
 }
 
 /// What to do when requirements contradict each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Conflicts {
     /// Refuse, naming both sides.

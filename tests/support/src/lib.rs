@@ -1,1 +1,5 @@
+//! Test environment of comfyd and doubles of every outside thing.
 
+pub mod file_server;
+pub mod git_remote;
+mod serve;

@@ -1,0 +1,181 @@
+//! One bare repository per link, holding the pinned commits at depth 1. It is only a cache: what does
+//! not work in it is thrown away.
+//!
+//! A commit counts as cached when `refs/comfyd/pin/<id>` names it; that ref is written after its pack.
+//! Refs are also what gix tells servers that it has, so a second commit costs only its difference.
+
+use super::error::GitError;
+use super::settings::Settings;
+use super::url::RepoUrl;
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path};
+use gix::ObjectId;
+use proto::CommitId;
+use std::path::{Path, PathBuf};
+
+/// The directory of all object caches.
+#[derive(Debug)]
+pub(super) struct Cache {
+    dir: PathBuf,
+    settings: Settings,
+}
+
+impl Cache {
+    pub(super) fn new(dir: PathBuf, settings: Settings) -> Self {
+        Self { dir, settings }
+    }
+
+    /// Returns the lock file of a repository: gix fails where two fetch into one.
+    pub(super) fn lock_path(&self, url: &RepoUrl) -> PathBuf {
+        self.dir.join("locks").join(format!("{}.lock", url.cache_name()))
+    }
+
+    /// Opens the cache of a repository; `None` when there is none. Blocks.
+    pub(super) fn open(&self, url: &RepoUrl) -> Result<Option<gix::Repository>, GitError> {
+        let path = self.path(url);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let options = gix::open::Options::isolated()
+            .open_path_as_is(true)
+            // Several users may share a volume; what is in here is checked by its hash.
+            .with(gix::sec::Trust::Full);
+        let opened = options.open(path).map_err(GitError::cache("open", url.shown()))?;
+        let mut repo = opened.to_thread_local();
+        self.settings.apply(&mut repo)?;
+        Ok(Some(repo))
+    }
+
+    /// Opens the cache of a repository, made anew where it is absent or broken. Blocks.
+    pub(super) fn open_or_create(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
+        match self.open(url) {
+            Ok(Some(repo)) => return Ok(repo),
+            Ok(None) => {}
+            Err(error @ GitError::Settings(_)) => return Err(error),
+            Err(_) => self.discard(url)?,
+        }
+        self.create(url)?;
+        self.open(url)?.ok_or_else(|| {
+            StoreError::at("open", self.path(url))(std::io::ErrorKind::NotFound.into()).into()
+        })
+    }
+
+    fn create(&self, url: &RepoUrl) -> Result<(), GitError> {
+        create_dir_all(&self.dir)?;
+        let path = self.path(url);
+        let staging = staging_path(&path);
+        let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
+        gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
+            .map_err(GitError::cache("create", url.shown()))?;
+        let published = publish(&staging, &path);
+        if published.is_err() {
+            std::fs::remove_dir_all(&staging).ok();
+        }
+        // Someone else may have made it meanwhile, which is as good.
+        if path.exists() { Ok(()) } else { Ok(published?) }
+    }
+
+    /// Throws the cache of a repository away. Readers that have it open are not disturbed. Blocks.
+    pub(super) fn discard(&self, url: &RepoUrl) -> Result<(), GitError> {
+        let path = self.path(url);
+        let doomed = staging_path(&path);
+        match publish(&path, &doomed) {
+            Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            // What cannot be deleted costs space only: nobody looks at that name again.
+            _ => std::fs::remove_dir_all(doomed).ok(),
+        };
+        Ok(())
+    }
+
+    /// Removes what a killed fetch left behind and gix would trip over. Call it with the lock held. Blocks.
+    pub(super) fn sweep(&self, url: &RepoUrl) {
+        let root = self.path(url);
+        let dirs = [root.clone(), root.join("objects/pack"), root.join("refs/comfyd/pin")];
+        for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(".lock") || name.starts_with(".tmp") {
+                // Best effort: a fetch that trips over it says so.
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+
+    fn path(&self, url: &RepoUrl) -> PathBuf {
+        self.dir.join(url.cache_name())
+    }
+}
+
+/// Returns the name of the ref that pins a commit.
+pub(super) fn pin(commit: &CommitId) -> String {
+    format!("refs/comfyd/pin/{commit}")
+}
+
+/// Returns the id in gix's form.
+pub(super) fn object_id(url: &RepoUrl, commit: &CommitId) -> Result<ObjectId, GitError> {
+    ObjectId::from_hex(commit.as_str().as_bytes()).map_err(|_| GitError::Content {
+        url: url.shown().to_owned(),
+        commit: commit.clone(),
+        reason: "repositories with SHA-256 ids are not supported".to_owned(),
+    })
+}
+
+/// A commit in an opened cache.
+pub(super) struct Cached {
+    pub(super) repo: gix::Repository,
+    pub(super) url: RepoUrl,
+    pub(super) commit: CommitId,
+}
+
+impl Cached {
+    /// Finds a pinned commit. Blocks.
+    pub(super) fn find(cache: &Cache, url: RepoUrl, commit: &CommitId) -> Result<Option<Self>, GitError> {
+        let id = object_id(&url, commit)?;
+        let Some(repo) = cache.open(&url)? else { return Ok(None) };
+        let pinned = repo.try_find_reference(pin(commit).as_str()).ok().flatten().is_some();
+        if !pinned || !repo.has_object(id) {
+            return Ok(None);
+        }
+        Ok(Some(Self { repo, url, commit: commit.clone() }))
+    }
+
+    /// Finds a pinned commit that is known to have been fetched. Blocks.
+    pub(super) fn get(cache: &Cache, url: RepoUrl, commit: &CommitId) -> Result<Self, GitError> {
+        let shown = url.shown().to_owned();
+        Self::find(cache, url, commit)?.ok_or(GitError::NotCached { url: shown, commit: commit.clone() })
+    }
+
+    pub(super) fn object(&self) -> Result<gix::Commit<'_>, GitError> {
+        let id = object_id(&self.url, &self.commit)?;
+        self.repo.find_commit(id).map_err(GitError::cache("read", self.url.shown()))
+    }
+
+    pub(super) fn tree(&self) -> Result<gix::Tree<'_>, GitError> {
+        self.object()?.tree().map_err(GitError::cache("read", self.url.shown()))
+    }
+
+    /// Returns whether every file of the commit is there and whole enough to be found. Blocks; reads
+    /// directories of objects, not the files' content.
+    pub(super) fn is_complete(&self) -> bool {
+        let Ok(tree) = self.tree() else { return false };
+        let Ok(entries) = tree.traverse().breadthfirst.files() else { return false };
+        entries.iter().filter(|e| e.mode.is_blob_or_symlink()).all(|e| self.repo.find_header(e.oid).is_ok())
+    }
+
+    /// Returns the content of a file, `None` when there is no such file. Blocks.
+    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, GitError> {
+        let failed = || GitError::cache("read", self.url.shown());
+        let entry = self.tree()?.lookup_entry_by_path(Path::new(path)).map_err(failed())?;
+        let Some(entry) = entry.filter(|entry| entry.mode().is_blob()) else { return Ok(None) };
+        let size = self.repo.find_header(entry.object_id()).map_err(failed())?.size();
+        if size > limit {
+            return Err(self.content(format!("`{path}` has {size} bytes, which is too large to read")));
+        }
+        let mut blob = entry.object().map_err(failed())?;
+        Ok(Some(std::mem::take(&mut blob.data)))
+    }
+
+    /// Returns the error of a commit whose content cannot be used.
+    pub(super) fn content(&self, reason: String) -> GitError {
+        GitError::Content { url: self.url.shown().to_owned(), commit: self.commit.clone(), reason }
+    }
+}

@@ -1,0 +1,114 @@
+//! What of the user's git configuration applies: only how hosts are reached.
+//!
+//! Repositories are opened isolated, since system-wide filters (git-lfs) and attributes would change
+//! what a checkout holds. `url.*` (insteadOf), `http.*` and `credential.*` are then copied from the
+//! global files and from `GIT_CONFIG_COUNT`, as git itself would read them. They are read at each
+//! opening, so that a changed configuration needs no restart.
+
+use super::error::{Cause, GitError};
+use gix::config::file::Metadata;
+use gix::config::{File, Source};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Sections that say how hosts are reached.
+const COPIED: &[&str] = &["url", "http", "credential"];
+
+/// The part of the environment that git configuration is found by.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    env: BTreeMap<String, String>,
+}
+
+impl Settings {
+    pub(super) fn new(env: &BTreeMap<String, String>) -> Self {
+        let ours = |name: &str| name.starts_with("GIT_") || matches!(name, "HOME" | "XDG_CONFIG_HOME");
+        Self { env: env.iter().filter(|(n, _)| ours(n)).map(|(n, v)| (n.clone(), v.clone())).collect() }
+    }
+
+    /// Makes a repository that was opened isolated reach hosts as the user's git does. Blocks.
+    pub(super) fn apply(&self, repo: &mut gix::Repository) -> Result<(), GitError> {
+        let mut apply = || {
+            let mut snapshot = repo.config_snapshot_mut();
+            if let Some(file) = self.files()? {
+                snapshot.append(file)?;
+            }
+            if let Some(file) = self.variables()? {
+                snapshot.append(file)?;
+            }
+            snapshot.append_config(self.fixed(), Source::Api)?;
+            snapshot.commit().map(drop)
+        };
+        apply().map_err(|error: gix::Error| GitError::Settings(Cause::from(&error)))
+    }
+
+    /// What holds whatever the user's configuration says.
+    fn fixed(&self) -> Vec<String> {
+        // BatchMode: ssh must not ask for a passphrase on the daemon's terminal either.
+        let ssh = self.env.get("GIT_SSH_COMMAND").map_or("ssh -o BatchMode=yes", String::as_str);
+        let mut fixed = vec![
+            format!("core.sshCommand={ssh}"),
+            format!("gitoxide.userAgent={}", crate::source::http::USER_AGENT),
+            "gitoxide.credentials.terminalPrompt=false".to_owned(),
+            "gitoxide.credentials.helperStderr=false".to_owned(),
+            // Also after insteadOf: nothing that runs a command of the link's choice.
+            "protocol.allow=never".to_owned(),
+        ];
+        fixed.extend(["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")));
+        fixed
+    }
+
+    fn files(&self) -> Result<Option<File>, gix::Error> {
+        let home = self.env.get("HOME").map(PathBuf::from);
+        let paths = match self.env.get("GIT_CONFIG_GLOBAL") {
+            Some(path) => vec![PathBuf::from(path)],
+            None => {
+                let xdg = self.env.get("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+                let xdg = xdg.or_else(|| home.as_ref().map(|home| home.join(".config")));
+                let xdg = xdg.map(|config| config.join("git/config"));
+                xdg.into_iter().chain(home.as_ref().map(|home| home.join(".gitconfig"))).collect()
+            }
+        };
+        let mut found = paths
+            .into_iter()
+            .filter(|path| path.is_file())
+            .map(|path| Metadata::from(Source::User).at(path));
+        let options = gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
+        let file = File::from_paths_metadata_buf(&mut found, &mut Vec::new(), false, options)?;
+        Ok(file.map(only_copied))
+    }
+
+    /// `GIT_CONFIG_COUNT`, `GIT_CONFIG_KEY_<n>`, `GIT_CONFIG_VALUE_<n>`: git-config(1), "ENVIRONMENT".
+    fn variables(&self) -> Result<Option<File>, gix::Error> {
+        let count = self.env.get("GIT_CONFIG_COUNT").and_then(|count| count.parse::<usize>().ok());
+        let Some(count) = count else { return Ok(None) };
+        let mut file = File::new(Metadata::from(Source::Env));
+        for n in 0..count {
+            let name = |part: &str| format!("GIT_CONFIG_{part}_{n}");
+            let (Some(key), Some(value)) = (self.env.get(&name("KEY")), self.env.get(&name("VALUE"))) else {
+                break;
+            };
+            let Some(key) = gix::config::KeyRef::parse_unvalidated(key.as_str().into()) else { continue };
+            let mut section = file.section_mut_or_create_new(key.section_name, key.subsection_name)?;
+            section.push(key.value_name, Some(value.as_str().into()))?;
+        }
+        Ok(Some(only_copied(file)))
+    }
+}
+
+fn includes(home: Option<&Path>) -> gix::config::file::includes::Options<'_> {
+    gix::config::file::includes::Options::follow_without_conditional(home)
+}
+
+fn only_copied(mut file: File) -> File {
+    let copied = |name: &str| COPIED.iter().any(|section| name.eq_ignore_ascii_case(section));
+    let others: Vec<_> = file
+        .sections_and_ids()
+        .filter(|(section, _)| !copied(&section.header().name().to_string()))
+        .map(|(_, id)| id)
+        .collect();
+    for id in others {
+        file.remove_section_by_id(id);
+    }
+    file
+}

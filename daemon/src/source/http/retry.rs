@@ -1,0 +1,90 @@
+//! When to try again. Pure, but for the jitter.
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use reqwest::header::HeaderMap;
+use std::time::Duration;
+
+/// Attempts that may fail in a row, without getting further, before giving up.
+const ATTEMPTS: usize = 5;
+
+/// The longest pause that a host may ask for. Hugging Face counts in windows of five minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Counts attempts and says how long to pause before the next.
+#[derive(Debug)]
+pub struct Retries {
+    failed: usize,
+    pauses: ExponentialBackoff,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { failed: 0, pauses: pauses() }
+    }
+}
+
+/// 0.3 s, 0.9 s, 2.7 s, 8 s, each with up to as much again.
+fn pauses() -> ExponentialBackoff {
+    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(300)).with_factor(3.0);
+    pauses.with_max_delay(Duration::from_secs(8)).with_max_times(ATTEMPTS - 1).with_jitter().build()
+}
+
+impl Retries {
+    /// Notes a failure. Returns the pause before the next attempt, `None` when it was the last one.
+    /// `asked` is the pause that the host asks for.
+    pub fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        self.failed += 1;
+        let own = self.pauses.next()?;
+        Some(asked.map_or(own, |asked| asked.min(LONGEST_PAUSE)))
+    }
+
+    /// Forgets the failures: there was progress since.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns the sentence for people that announces the next attempt.
+    pub fn sentence(&self, pause: Duration, why: &str) -> String {
+        let (attempt, seconds) = (self.failed + 1, pause.as_secs_f32());
+        format!("attempt {attempt} of {ATTEMPTS} in {seconds:.1} s: {why}")
+    }
+}
+
+/// Returns the pause that an answer asks for: `Retry-After` in seconds, or Hugging Face's
+/// `RateLimit: "resolvers";r=0;t=<seconds to reset>`.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    if let Some(seconds) = super::number(headers, "retry-after") {
+        return Some(Duration::from_secs(seconds));
+    }
+    let limit = headers.get("ratelimit")?.to_str().ok()?;
+    let seconds: u64 = limit.split(';').find_map(|part| part.trim().strip_prefix("t="))?.parse().ok()?;
+    Some(Duration::from_secs(seconds.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_and_progress_begins_anew() {
+        let mut retries = Retries::default();
+        let pauses: Vec<_> = std::iter::from_fn(|| retries.next(None)).collect();
+        assert_eq!(pauses.len(), ATTEMPTS - 1);
+        assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
+        retries.reset();
+        assert!(retries.next(None).is_some());
+    }
+
+    #[test]
+    fn a_host_may_ask_for_a_pause_within_bounds() {
+        let mut retries = Retries::default();
+        assert_eq!(retries.next(Some(Duration::ZERO)), Some(Duration::ZERO));
+        assert_eq!(retries.next(Some(Duration::from_secs(9999))), Some(LONGEST_PAUSE));
+        let header = |name: &'static str, value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]))
+        };
+        assert_eq!(header("retry-after", "7"), Some(Duration::from_secs(7)));
+        assert_eq!(header("ratelimit", "\"resolvers\";r=0;t=12"), Some(Duration::from_secs(13)));
+        assert_eq!(header("retry-after", "soon"), None);
+    }
+}

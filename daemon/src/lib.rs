@@ -2,6 +2,7 @@
 //!
 //! Read ARCHITECTURE.md first; it has the map and the invariants.
 
+pub mod comfy;
 pub mod config;
 pub mod ctx;
 pub mod process;

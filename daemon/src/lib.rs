@@ -7,3 +7,4 @@ pub mod config;
 pub mod ctx;
 pub mod process;
 pub mod store;
+pub mod supervise;

@@ -6,5 +6,6 @@ pub mod comfy;
 pub mod config;
 pub mod ctx;
 pub mod process;
+pub mod run;
 pub mod store;
 pub mod supervise;

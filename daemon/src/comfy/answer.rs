@@ -166,13 +166,15 @@ impl Rejection {
     }
 
     pub(super) fn hint(&self) -> Option<String> {
-        let any = |kind: &str| self.nodes.iter().flat_map(|node| &node.errors).any(|error| error.kind == kind);
+        let any =
+            |kind: &str| self.nodes.iter().flat_map(|node| &node.errors).any(|error| error.kind == kind);
         if self.summary.contains("does not exist") {
             return Some("add the custom node that brings this class to the version's spec".to_owned());
         }
         if any("value_not_in_list") {
             return Some(
-                "a model that is not in the list must be in the version's `models`, under this name".to_owned(),
+                "a model that is not in the list must be in the version's `models`, under this name"
+                    .to_owned(),
             );
         }
         (self.reason == "prompt_no_outputs").then(|| "add an output node, such as SaveImage".to_owned())
@@ -307,8 +309,10 @@ mod tests {
         error.allow(&(0..30).map(|n| format!("m{n}")).collect::<Vec<_>>());
         assert_eq!(
             rejection.nodes[0].lines().collect::<Vec<_>>(),
-            ["node 4 (CheckpointLoaderSimple): Value not in list: ckpt_name: `a`; of 30 allowed: `m0`, `m1`, \
-              `m2`, `m3`, `m4`, …"]
+            [
+                "node 4 (CheckpointLoaderSimple): Value not in list: ckpt_name: `a`; of 30 allowed: `m0`, `m1`, \
+              `m2`, `m3`, `m4`, …"
+            ]
         );
         assert!(rejection.hint().unwrap().contains("models"));
     }
@@ -342,8 +346,10 @@ mod tests {
         .unwrap();
         let position = |id| queue.position(id);
         assert_eq!(position("r"), Position::Running);
-        assert_eq!((position("a"), position("b"), position("c")),
-            (Position::Waiting(1), Position::Waiting(2), Position::Waiting(3)));
+        assert_eq!(
+            (position("a"), position("b"), position("c")),
+            (Position::Waiting(1), Position::Waiting(2), Position::Waiting(3))
+        );
         assert_eq!(position("x"), Position::Absent);
     }
 }

@@ -129,7 +129,8 @@ mod tests {
         let blocked = r#"{"type":"execution_error","data":{"prompt_id":"p","node_id":"9",
             "exception_type":"ExecutionBlocked","exception_message":"Execution Blocked: no face"}}"#;
         assert!(matches!(Event::parse(blocked), Some(Event::Blocked { .. })));
-        for other in ["", "[]", r#"{"type":"status","data":{}}"#, r#"{"type":"progress","data":{"prompt_id":"p"}}"#]
+        for other in
+            ["", "[]", r#"{"type":"status","data":{}}"#, r#"{"type":"progress","data":{"prompt_id":"p"}}"#]
         {
             assert_eq!(Event::parse(other), None, "{other}");
         }

@@ -50,10 +50,7 @@ mod tests {
     fn python_s_numbers_become_null_and_texts_stay() {
         let text = r#"{"max": Infinity, "min": -Infinity, "x": [NaN], "s": "NaN \" Infinity ж", "k": 1}"#;
         let value: Value = parse(text).unwrap();
-        assert_eq!(
-            value,
-            json!({"max": null, "min": null, "x": [null], "s": "NaN \" Infinity ж", "k": 1})
-        );
+        assert_eq!(value, json!({"max": null, "min": null, "x": [null], "s": "NaN \" Infinity ж", "k": 1}));
     }
 
     #[test]

@@ -188,7 +188,8 @@ impl Comfy {
 
     /// Returns the models that ComfyUI lists in a folder, or none if it has no such folder.
     pub async fn models(&self, folder: &str) -> Result<Option<Vec<String>>, ComfyError> {
-        match self.json("GET /models/{folder}", self.request(Method::GET, &["models", folder], ANSWER)).await {
+        match self.json("GET /models/{folder}", self.request(Method::GET, &["models", folder], ANSWER)).await
+        {
             Err(ComfyError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
             answer => answer.map(Some),
         }

@@ -2,7 +2,7 @@
 //! changes the state; everyone else reads what it publishes.
 
 use super::error::SuperviseError;
-use super::log::{self, ImportFailure};
+use super::log::{self, NodeImport};
 use super::policy::{self, Action, Demand, Identity, Now};
 use super::{Launch, command, millis};
 use crate::comfy::Comfy;
@@ -47,7 +47,7 @@ pub(super) struct Answer {
     pub(super) info: InstanceInfo,
     pub(super) comfy: Comfy,
     pub(super) waited: bool,
-    pub(super) import_failures: Arc<[ImportFailure]>,
+    pub(super) node_imports: Arc<[NodeImport]>,
 }
 
 /// What everyone may see.
@@ -63,7 +63,7 @@ pub(super) struct Published {
 enum State {
     Down,
     Starting { running: Running, since: Instant, pause: Duration, starts: u32, waiting: Vec<Reply> },
-    Ready { running: Running, start_ms: u64, import_failures: Arc<[ImportFailure]>, log_end: u64 },
+    Ready { running: Running, start_ms: u64, node_imports: Arc<[NodeImport]>, log_end: u64 },
 }
 
 /// A process and what belongs to it, from its start to its end.
@@ -164,8 +164,8 @@ impl Owner {
                 reply.send(Err(SuperviseError::ElsewhereAlready { version, address })).ok();
             }
             (Action::Join, State::Starting { waiting, .. }) => waiting.push(reply),
-            (Action::Answer, State::Ready { running, start_ms, import_failures, .. }) => {
-                reply.send(Ok(running.answer(*start_ms, false, import_failures))).ok();
+            (Action::Answer, State::Ready { running, start_ms, node_imports, .. }) => {
+                reply.send(Ok(running.answer(*start_ms, false, node_imports))).ok();
             }
             // What runs is another generation, if anything runs.
             _ => {
@@ -211,7 +211,8 @@ impl Owner {
                 .await;
                 *log_end = end;
                 if policy::worker_died(&text) {
-                    self.has_died("its worker thread died, it would execute nothing any more".to_owned()).await;
+                    self.has_died("its worker thread died, it would execute nothing any more".to_owned())
+                        .await;
                 }
             }
         }
@@ -225,14 +226,14 @@ impl Owner {
         let start_ms = millis(since.elapsed());
         let path = running.log.clone();
         let (text, log_end) = blocking(move || log::read_from(&path, 0)).await;
-        let import_failures = log::import_failures(&text).into();
+        let node_imports = log::node_imports(&text).into();
         tracing::info!(version = %running.launch.version_id, url = running.url, start_ms, "ComfyUI is ready");
         // Published first: who is answered may look at once.
         self.publish(&running, running.ready(start_ms), String::new());
         for reply in waiting {
-            reply.send(Ok(running.answer(start_ms, true, &import_failures))).ok();
+            reply.send(Ok(running.answer(start_ms, true, &node_imports))).ok();
         }
-        self.state = State::Ready { running, start_ms, import_failures, log_end };
+        self.state = State::Ready { running, start_ms, node_imports, log_end };
     }
 
     /// Takes note of a death, or ends a process that is of no use any more.
@@ -324,12 +325,12 @@ impl Running {
         InstanceState::Ready { pid: self.process.pid(), start_ms }
     }
 
-    fn answer(&self, start_ms: u64, waited: bool, import_failures: &Arc<[ImportFailure]>) -> Answer {
+    fn answer(&self, start_ms: u64, waited: bool, node_imports: &Arc<[NodeImport]>) -> Answer {
         Answer {
             info: self.info(self.ready(start_ms)),
             comfy: self.comfy.clone(),
             waited,
-            import_failures: import_failures.clone(),
+            node_imports: node_imports.clone(),
         }
     }
 }

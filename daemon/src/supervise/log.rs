@@ -15,30 +15,37 @@ const MAX_BYTES: u64 = 32 << 20;
 /// How far the end of a log is read back for its last lines, in bytes.
 const TAIL_BYTES: u64 = 64 << 10;
 
-/// A custom node that ComfyUI could not import.
+/// A custom node that ComfyUI looked at when it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportFailure {
+pub struct NodeImport {
     /// The node's path as ComfyUI names it; its last component is the directory in `custom_nodes`.
     pub path: String,
-    /// What ComfyUI says of it; may be empty.
-    pub reason: String,
+    /// What ComfyUI says of it if it could not import it; may be empty.
+    pub failure: Option<String>,
 }
 
-/// Returns the custom nodes that could not be imported, from the log of a start. Reads the lines of
-/// ComfyUI 0.3.75's `nodes.py`, as ComfyUI-Manager does: no request tells it.
-pub fn import_failures(log: &str) -> Vec<ImportFailure> {
-    let failed = |line: &str| {
-        let (before, path) = line.split_once(" FAILED): ")?;
-        (before.ends_with("(IMPORT") || before.ends_with("(PRESTARTUP")).then(|| path.trim().to_owned())
-    };
-    let mut failures: Vec<ImportFailure> = Vec::new();
-    for path in log.lines().filter_map(failed) {
-        if !failures.iter().any(|failure| failure.path == path) {
-            let reason = log.lines().find_map(|line| reason(line, &path)).unwrap_or_default();
-            failures.push(ImportFailure { path, reason });
+/// Returns the custom nodes that ComfyUI looked at, from the log of a start. Reads what ComfyUI 0.3.75's
+/// `main.py` and `nodes.py` write, as ComfyUI-Manager does: no request tells it.
+pub fn node_imports(log: &str) -> Vec<NodeImport> {
+    let mut imports: Vec<NodeImport> = Vec::new();
+    let mut in_table = false;
+    for line in log.lines() {
+        if line.ends_with("times for custom nodes:") {
+            in_table = true;
+        } else if !in_table || line.trim().is_empty() {
+            in_table = false;
+        } else if let Some((took, path)) = line.split_once(": ") {
+            let path = path.trim().to_owned();
+            let say = || log.lines().find_map(|line| reason(line, &path)).unwrap_or_default();
+            let failure = took.ends_with(" FAILED)").then(say);
+            // A node may stand in both tables, of start-up scripts and of imports.
+            match imports.iter_mut().find(|import| import.path == path) {
+                Some(import) => import.failure = import.failure.take().or(failure),
+                None => imports.push(NodeImport { path, failure }),
+            }
         }
     }
-    failures
+    imports
 }
 
 fn reason(line: &str, path: &str) -> Option<String> {
@@ -106,6 +113,11 @@ mod tests {
     use std::io::Write as _;
 
     const START: &str = "\
+Failed to execute startup-script: /c/custom_nodes/starts-badly/prestartup_script.py / no such option
+
+Prestartup times for custom nodes:
+   0.1 seconds (PRESTARTUP FAILED): /c/custom_nodes/starts-badly
+
 Traceback (most recent call last):
 ModuleNotFoundError: No module named 'cv2'
 
@@ -113,23 +125,26 @@ Cannot import /c/custom_nodes/Needs-cv2 module for custom nodes: No module named
 Skip /c/custom_nodes/empty module for custom nodes due to the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).
 
 Import times for custom nodes:
+   0.0 seconds: /c/custom_nodes/starts-badly
    0.0 seconds: /c/custom_nodes/websocket_image_save.py
    0.0 seconds (IMPORT FAILED): /c/custom_nodes/empty
    0.2 seconds (IMPORT FAILED): /c/custom_nodes/Needs-cv2
 ";
 
     #[test]
-    fn failed_imports_are_found_with_their_reasons() {
-        let failures = import_failures(START);
-        let short = failures.iter().map(|f| (f.path.as_str(), f.reason.as_str())).collect::<Vec<_>>();
+    fn imports_are_found_and_failures_have_their_reasons() {
+        let imports = node_imports(START);
+        let short = imports.iter().map(|i| (i.path.as_str(), i.failure.as_deref())).collect::<Vec<_>>();
         assert_eq!(
             short,
             [
-                ("/c/custom_nodes/empty", "the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one)."),
-                ("/c/custom_nodes/Needs-cv2", "No module named 'cv2'"),
+                ("/c/custom_nodes/starts-badly", Some("no such option")),
+                ("/c/custom_nodes/websocket_image_save.py", None),
+                ("/c/custom_nodes/empty", Some("the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).")),
+                ("/c/custom_nodes/Needs-cv2", Some("No module named 'cv2'")),
             ]
         );
-        assert!(import_failures("IMPORT FAILED: nodes_x.py").is_empty(), "no custom node");
+        assert!(node_imports("IMPORT FAILED: nodes_x.py").is_empty(), "no custom node");
     }
 
     #[test]

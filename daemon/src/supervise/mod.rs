@@ -24,7 +24,7 @@ mod log;
 mod policy;
 
 pub use error::SuperviseError;
-pub use log::{ImportFailure, import_failures};
+pub use log::{NodeImport, node_imports};
 
 use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};
@@ -101,8 +101,8 @@ pub struct Ready {
     pub started: bool,
     /// Milliseconds that the caller waited for it.
     pub start_ms: u64,
-    /// Custom nodes that it could not import.
-    pub import_failures: Arc<[ImportFailure]>,
+    /// The custom nodes that it looked at when it started.
+    pub node_imports: Arc<[NodeImport]>,
     published: watch::Receiver<Option<Published>>,
 }
 
@@ -161,7 +161,7 @@ impl Supervisor {
             comfy: answer.comfy,
             started: answer.waited,
             start_ms: millis(since.elapsed()),
-            import_failures: answer.import_failures,
+            node_imports: answer.node_imports,
             published: handle.published,
         };
         if let Some(task) = shown {
@@ -228,14 +228,15 @@ impl Ready {
     /// Waits until this very process is no longer ready, and tells why. Cancel-safe.
     pub async fn ended(&self) -> Ended {
         let mut published = self.published.clone();
-        let gone =
-            |now: &Option<Published>| now.as_ref().is_none_or(|now| now.info.state != self.info.state);
+        let gone = |now: &Option<Published>| now.as_ref().is_none_or(|now| now.info.state != self.info.state);
         // An error means that the instance's task is gone: it ends only after the process.
         let last = published.wait_for(gone).await.ok().and_then(|now| (*now).clone());
         match last {
-            Some(Published { info: InstanceInfo { state: InstanceState::Failed { reason }, .. }, tail, .. }) => {
-                Ended { reason, asked: false, tail: tail.to_vec() }
-            }
+            Some(Published {
+                info: InstanceInfo { state: InstanceState::Failed { reason }, .. },
+                tail,
+                ..
+            }) => Ended { reason, asked: false, tail: tail.to_vec() },
             _ => Ended { reason: "it was stopped".to_owned(), asked: true, tail: Vec::new() },
         }
     }

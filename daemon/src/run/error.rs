@@ -1,0 +1,115 @@
+//! Why a workflow has no outputs.
+
+use crate::comfy::{ComfyError, ExecutionError, NodeErrors};
+use crate::store::commit::StoreError;
+use proto::ErrorKind;
+use std::time::Duration;
+
+/// Why a workflow has no outputs.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It was saved for ComfyUI's editor.
+    #[error("the workflow is in the format of ComfyUI's editor, not in API format")]
+    EditorFormat,
+    /// It is no workflow.
+    #[error("this is no workflow in API format: {0}")]
+    NotAWorkflow(String),
+    /// An input file cannot be used.
+    #[error("input `{name}` cannot be used: {reason}")]
+    Input {
+        /// Its name in the workflow.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// ComfyUI refused the workflow or a request.
+    #[error(transparent)]
+    Comfy(#[from] ComfyError),
+    /// A node raised an exception.
+    #[error("node {} ({}) failed: {}: {}", .0.node_id, .0.node_type, .0.exception_type, .0.exception_message.trim())]
+    Failed(ExecutionError),
+    /// Someone interrupted it, in ComfyUI's own pages for instance.
+    #[error("the workflow was interrupted in ComfyUI")]
+    Interrupted,
+    /// ComfyUI neither has it in its queue nor in its history.
+    #[error("ComfyUI has lost the workflow")]
+    Lost,
+    /// The process ended.
+    #[error("ComfyUI died while the workflow ran: {reason}")]
+    Died {
+        /// How it ended.
+        reason: String,
+        /// The last lines of its log.
+        tail: Vec<String>,
+    },
+    /// It took too long.
+    #[error("the workflow did not end within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The caller does not want it any more.
+    #[error("the workflow was cancelled")]
+    Cancelled,
+    /// A file that the workflow should have made is not to be had.
+    #[error("output `{file}` of node {node} cannot be used: {reason}")]
+    Output {
+        /// The node.
+        node: String,
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// An output could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RunError {
+    /// Returns the kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::EditorFormat | Self::NotAWorkflow(_) => ErrorKind::Workflow,
+            Self::Input { .. } => ErrorKind::Usage,
+            Self::Comfy(error) => error.kind(),
+            Self::Failed(_) | Self::Interrupted | Self::Output { .. } => ErrorKind::Execution,
+            Self::Lost | Self::Died { .. } => ErrorKind::Instance,
+            Self::Timeout(_) => ErrorKind::Timeout,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Store(_) => ErrorKind::Disk,
+        }
+    }
+
+    /// Returns a remedy.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::EditorFormat => Some("in ComfyUI choose File → Export (API) and use that file".to_owned()),
+            Self::NotAWorkflow(_) => Some(
+                "a workflow maps node ids to `class_type` and `inputs`, as File → Export (API) writes it"
+                    .to_owned(),
+            ),
+            Self::Comfy(error) => error.hint(),
+            Self::Failed(error) if error.exception_type.contains("OutOfMemory") => {
+                Some("make the image or the batch smaller, or choose smaller models".to_owned())
+            }
+            Self::Lost => {
+                Some("it was restarted, or its queue was cleared; run the workflow again".to_owned())
+            }
+            Self::Timeout(_) => Some("allow more time with `--timeout`".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Returns more lines that explain it: what is wrong with each node, a traceback, a log's end.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Comfy(ComfyError::Rejected(rejection)) => {
+                rejection.nodes.iter().flat_map(NodeErrors::lines).collect()
+            }
+            Self::Failed(error) => {
+                let lines = error.traceback.iter().flat_map(|frame| frame.lines());
+                lines.map(|line| line.trim_end().to_owned()).collect()
+            }
+            Self::Died { tail, .. } => tail.clone(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A workflow as data: is it one, which nodes has it, and how it is posted for one job. Pure.
+
+use super::RunError;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Name of the input that makes a job's output nodes its own.
+const JOB_INPUT: &str = "_comfyd_job";
+
+/// A workflow in API format: node ids to classes and inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    prompt: Map<String, Value>,
+    classes: BTreeMap<String, String>,
+}
+
+impl Graph {
+    /// Checks that this is a workflow in API format. Whether its nodes exist and fit is ComfyUI's to say.
+    ///
+    /// # Errors
+    /// Says what it is instead, or which node is none.
+    pub fn parse(workflow: Value) -> Result<Self, RunError> {
+        let Value::Object(prompt) = workflow else {
+            return Err(RunError::NotAWorkflow("it is not an object".to_owned()));
+        };
+        let is_list = |key: &str| prompt.get(key).is_some_and(Value::is_array);
+        if is_list("nodes") && is_list("links") {
+            return Err(RunError::EditorFormat);
+        }
+        if prompt.is_empty() {
+            return Err(RunError::NotAWorkflow("it has no nodes".to_owned()));
+        }
+        let classes = prompt.iter().map(|(id, node)| Ok((id.clone(), class_of(id, node)?)));
+        Ok(Self { classes: classes.collect::<Result<_, RunError>>()?, prompt })
+    }
+
+    /// Returns the nodes' ids and classes.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.classes.iter().map(|(id, class)| (id.as_str(), class.as_str()))
+    }
+
+    /// Returns a node's class; empty if there is no such node.
+    pub fn class(&self, node: &str) -> &str {
+        self.classes.get(node).map_or("", String::as_str)
+    }
+
+    /// Returns the prompt to post for one job.
+    ///
+    /// ComfyUI does not execute a node again whose class and inputs, and those of all before it, are as
+    /// they were; for an output node it then tells the *old* job's files, which may be gone. One more
+    /// input, unique to the job, changes the signature of the output nodes alone, so that the costly
+    /// nodes before them stay cached. ComfyUI 0.3.75 skips inputs that a class does not declare, when it
+    /// validates and when it executes (`execution.py`: `get_input_data`, `validate_inputs`).
+    pub(super) fn for_job(&self, output_nodes: &[String], job: &str) -> Value {
+        let mut prompt = self.prompt.clone();
+        for node in output_nodes {
+            let inputs = prompt.get_mut(node).and_then(|node| node.get_mut("inputs"));
+            if let Some(Value::Object(inputs)) = inputs {
+                inputs.insert(JOB_INPUT.to_owned(), json!(job));
+            }
+        }
+        Value::Object(prompt)
+    }
+}
+
+fn class_of(id: &str, node: &Value) -> Result<String, RunError> {
+    let not = |what: &str| RunError::NotAWorkflow(format!("node `{}` has no {what}", id.escape_debug()));
+    let class = node.get("class_type").and_then(Value::as_str).ok_or_else(|| not("class_type"))?;
+    // ComfyUI's own word for a node without inputs is a Python KeyError.
+    let has_inputs = node.get("inputs").is_some_and(Value::is_object);
+    if has_inputs { Ok(class.to_owned()) } else { Err(not("inputs")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_workflow_is_named() {
+        let table = [
+            (json!([]), "it is not an object"),
+            (json!({}), "it has no nodes"),
+            (json!({"3": {"inputs": {}}}), "node `3` has no class_type"),
+            (json!({"3": {"class_type": "A"}}), "node `3` has no inputs"),
+            (json!({"version": 1}), "node `version` has no class_type"),
+        ];
+        for (workflow, reason) in table {
+            let error = Graph::parse(workflow).unwrap_err();
+            assert!(matches!(&error, RunError::NotAWorkflow(why) if why == reason), "{error}");
+        }
+        let editor = json!({"nodes": [], "links": [], "version": 0.4});
+        assert!(matches!(Graph::parse(editor), Err(RunError::EditorFormat)));
+    }
+
+    #[test]
+    fn only_output_nodes_differ_between_jobs() {
+        let workflow = json!({
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 64}, "_meta": {"title": "x"}},
+            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
+        });
+        let graph = Graph::parse(workflow.clone()).unwrap();
+        assert_eq!(graph.nodes().collect::<Vec<_>>(), [("1", "EmptyImage"), ("2", "SaveImage")]);
+        let posted = graph.for_job(&["2".to_owned()], "j");
+        assert_eq!(posted["1"], workflow["1"]);
+        assert_eq!(posted["2"]["inputs"], json!({"images": ["1", 0], "_comfyd_job": "j"}));
+    }
+}

@@ -1,0 +1,119 @@
+//! Why there is no ComfyUI to work with.
+
+use crate::comfy::ComfyError;
+use crate::process::ProcessError;
+use crate::store::commit::StoreError;
+use proto::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why there is no ComfyUI to work with. Clones go to all who waited for one start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SuperviseError {
+    /// It ended before it answered.
+    #[error("ComfyUI of `{version}` died while it started: {status}")]
+    Died {
+        /// The version.
+        version: String,
+        /// How it ended: exit status or signal.
+        status: String,
+        /// The last lines of its log.
+        tail: Vec<String>,
+    },
+    /// It lives and does not answer.
+    #[error("ComfyUI of `{version}` did not answer within {} min", after.as_secs() / 60)]
+    NeverReady {
+        /// The version.
+        version: String,
+        /// How long it was waited for.
+        after: Duration,
+        /// The last lines of its log.
+        tail: Vec<String>,
+    },
+    /// Someone stopped it, or asked for another generation, while it started.
+    #[error("ComfyUI of `{0}` was stopped while it started")]
+    Stopped(String),
+    /// It runs, but not where it was asked for.
+    #[error("ComfyUI of `{version}` runs already, at {address}")]
+    ElsewhereAlready {
+        /// The version.
+        version: String,
+        /// Where it listens.
+        address: String,
+    },
+    /// The address that was asked for is taken.
+    #[error("`{address}` is in use by another program")]
+    AddressTaken {
+        /// The address.
+        address: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`")]
+    Address {
+        /// The address.
+        address: String,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
+    /// A directory or file of the version or its log.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// Python could not be started.
+    #[error(transparent)]
+    Process(#[from] Arc<ProcessError>),
+    /// No client for the address.
+    #[error(transparent)]
+    Comfy(#[from] Arc<ComfyError>),
+    /// The caller does not want it any more.
+    #[error("the start of ComfyUI of `{0}` was cancelled")]
+    Cancelled(String),
+    /// The daemon ends.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+}
+
+impl SuperviseError {
+    /// Returns the kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Died { .. } | Self::NeverReady { .. } => ErrorKind::Instance,
+            Self::ElsewhereAlready { .. } | Self::AddressTaken { .. } => ErrorKind::Conflict,
+            Self::Address { .. } => ErrorKind::Usage,
+            Self::Store(_) => ErrorKind::Disk,
+            Self::Process(_) => ErrorKind::Toolchain,
+            Self::Comfy(error) => error.kind(),
+            Self::Cancelled(_) | Self::Stopped(_) | Self::ShuttingDown => ErrorKind::Cancelled,
+        }
+    }
+
+    /// Returns a remedy.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Died { version, tail, .. } => Some(remedy(version, tail)),
+            Self::NeverReady { version, .. } => Some(format!("`comfyctl logs {version}` shows what it does")),
+            Self::ElsewhereAlready { version, .. } => Some(format!("`comfyctl stop {version}` first")),
+            Self::AddressTaken { .. } => Some("choose another port, or none to get a free one".to_owned()),
+            Self::Process(_) => Some("`comfyctl realize` repairs the version's environment".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Returns more lines that explain it: the end of ComfyUI's log.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Died { tail, .. } | Self::NeverReady { tail, .. } => tail.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn remedy(version: &str, tail: &[String]) -> String {
+    let says = |text: &str| tail.iter().any(|line| line.contains(text));
+    if says("ModuleNotFoundError") {
+        return "add the missing package to the spec's `python_packages`, then realize again".to_owned();
+    }
+    if says("unrecognized arguments") {
+        return "this ComfyUI does not know one of the arguments that the spec gives it".to_owned();
+    }
+    format!("`comfyctl logs {version}` shows the whole log")
+}

@@ -53,7 +53,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=_SECTIONS, help="a section; may be repeated")
     parser.add_argument("--runs", type=int, default=1, help="pairs of first images (default 1)")
-    parser.add_argument("--programs", type=Path, default=CHECKOUT / "target/dist", help="where comfyctl and comfyd lie")
+    programs = CHECKOUT / "target/dist"
+    parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
     parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/bench", help="where to work: 25 GB")
     options = parser.parse_args()
     for program in ("comfyctl", "comfyd"):

@@ -73,8 +73,9 @@ def _with_comfyctl(product: Product, server: Server) -> float:
 
 def _plain(product: Product, server: Server) -> float:
     shown = product.answer("show", VERSION)
+    pins = [package["requirement"] for package in shown["lock"]["python"]["packages"]]
     place = product.place / "plain"
-    plain = Plain(place, _interpreter(shown), [package["requirement"] for package in shown["lock"]["python"]["packages"]])
+    plain = Plain(place, _interpreter(shown), pins)
     try:
         took = plain.first_image(_repository(server), comfyui.TAG, json.loads(_WORKFLOW.read_text()))
     finally:

@@ -35,7 +35,8 @@ class Plain:
         """Makes an image; returns the seconds it took from nothing."""
         started = time.monotonic()
         with self._timed("git clone"):
-            self._run("git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--branch", ref, repository, self._checkout)
+            silent = ("-c", "advice.detachedHead=false")
+            self._run("git", *silent, "clone", "--quiet", "--branch", ref, repository, self._checkout)
         with self._timed("python -m venv"):
             self._run(self._python, "-m", "venv", self._checkout / ".venv")
         with self._timed("pip install"):

@@ -178,7 +178,8 @@ def check_plan(plan: dict[str, Any], commits: dict[str, str], model_bytes: int) 
     assert {step["action"] for step in plan["repositories"]} <= {"fetch", "checkout"}, plan["repositories"]
     packages = plan["packages"]
     assert packages["action"] == {"kind": "install"} and packages["count"] > 60, packages
-    assert packages["download_bytes"] > 1 << 30, packages
+    # Not every index tells sizes; the plan then says of how many packages it does not know them.
+    assert packages["download_bytes"] > 1 << 30 or packages["unknown_sizes"] > 0, packages
     assert plan["install_scripts"] == [node.DIRECTORY], plan["install_scripts"]
     (step,) = plan["models"]
     assert step["target"] == f"{model.FOLDER}/{model.FILE_NAME}", step

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def show(name: str, value: str, goal: str = "") -> None:
-    """Prints one line of the table."""
-    print(f"{name:<52} {value:>24}  {('goal ' + goal) if goal else ''}".rstrip(), flush=True)
+def show(name: str, value: str, beside: str = "") -> None:
+    """Prints one line of the table; `beside` is the goal or what else the figure is to be read with."""
+    print(f"{name:<52} {value:>26}  {beside}".rstrip(), flush=True)
 
 
 def percentiles(times_s: Sequence[float]) -> str:

@@ -1,7 +1,8 @@
 """A stand-in for the program that comfyd replaces: `stand_in.py SPEC LOCK HOME`.
 
 It imports what such a program needs at least, reads the same two files and looks at the same places.
-It checks less than comfyd does, so it is a lower bound for any Python program.
+It checks less than comfyd does and is started without site-packages (`-S`), so it is a lower bound
+for any such program.
 """
 
 import argparse

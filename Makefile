@@ -1,0 +1,63 @@
+# Everything a developer types. `make` alone lists it.
+#
+# Needs cargo, git with `http-backend`, Python 3.10 or newer with pip, and package indexes that cargo
+# and pip reach. uv is installed into the checkout.
+
+PYTHON ?= python3
+CARGO ?= cargo
+UV_VERSION := 0.13.9
+UV := $(CURDIR)/.tools/uv/bin/uv
+
+.PHONY: help
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: build
+build: ## comfyd and comfyctl for testing, in target/debug
+	$(CARGO) build --workspace --bins
+
+.PHONY: release
+release: ## comfyd and comfyctl for use, in target/release
+	$(CARGO) build --workspace --bins --release
+
+.PHONY: dist
+dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/dist
+	$(CARGO) build --workspace --bins --profile dist
+
+.PHONY: test
+test: tools ## unit and daemon tests: minutes, and no ComfyUI
+	COMFYD_UV=$(UV) $(CARGO) test --workspace
+
+.PHONY: test-real
+test-real: tools build ## from a spec to images with the real ComfyUI: 15 GB of disk while it runs
+	$(PYTHON) -m tests.real
+
+.PHONY: demo
+demo: tools release ## the same for a person to watch: everything goes into demo-home/
+	$(PYTHON) -m demo
+
+.PHONY: bench
+bench: tools dist ## the figures of mission and README: `make bench ONLY=ready` for a part
+	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+.PHONY: lint
+lint: ## formatting, clippy, documentation, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@# TLS is ring's on purpose: aws-lc takes minutes to build, and two providers panic at start.
+	@if $(CARGO) tree --workspace --invert aws-lc-sys 2>/dev/null | grep .; then \
+	    echo 'error: the above brings aws-lc-sys in: choose its features without it' >&2; exit 1; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	    else echo 'cargo-deny is not installed: licenses are not checked'; fi
+
+.PHONY: tools
+tools: $(UV) ## uv, into .tools/
+
+# The directory appears complete or not at all.
+$(UV):
+	rm -rf .tools/uv.new
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target .tools/uv.new --no-deps uv==$(UV_VERSION)
+	rm -rf .tools/uv
+	mv .tools/uv.new .tools/uv

@@ -1,0 +1,1 @@
+"""From nothing to an image, for a person to watch: `make demo`."""

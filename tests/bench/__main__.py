@@ -1,0 +1,67 @@
+"""`python3 -m tests.bench`: prints every figure beside its goal. The first image takes minutes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.real.comfyui import CHECKOUT
+from tests.real.product import Product
+from tests.real.server import Server
+
+from . import binaries, first_image, ready
+
+_SECTIONS = ("binaries", "first-image", "ready")
+
+
+def main() -> None:
+    """Prints the sections that were asked for."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options.place.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=options.place))
+    served = place / "served"
+    served.mkdir()
+    try:
+        with Server(served) as server, Product(options.programs, place) as product:
+            _measure(options, product, server)
+    finally:
+        shutil.rmtree(place)
+
+
+def _measure(options: argparse.Namespace, product: Product, server: Server) -> None:
+    sections = options.only or _SECTIONS
+    if "binaries" in sections:
+        binaries.measure(product)
+    if not {"first-image", "ready"} & set(sections):
+        return
+    first_image.publish(server)
+    if "first-image" in sections:
+        first_image.measure(product, server, options.runs)
+    else:
+        first_image.realize(product, server)
+    if "ready" in sections:
+        ready.measure(product, first_image.VERSION)
+    product.answer("shutdown")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=_SECTIONS, help="a section; may be repeated")
+    parser.add_argument("--runs", type=int, default=1, help="pairs of first images (default 1)")
+    programs = CHECKOUT / "target/dist"
+    parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
+    parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/bench", help="where to work: 25 GB")
+    options = parser.parse_args()
+    for program in ("comfyctl", "comfyd"):
+        if not (options.programs / program).exists():
+            parser.error(f"`{options.programs / program}` is not there: `make dist` makes it")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -108,7 +108,12 @@ impl Error {
             Self::Spec(SpecError::Invalid { diagnostics, .. }) => diagnostics.clone(),
             _ => Vec::new(),
         };
-        let causes = std::iter::successors(self.source(), |error| error.source()).map(ToString::to_string).collect();
+        let mut causes = Vec::new();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
         let (kind, hint, details) = (self.kind(), self.hint(), self.details());
         let data = ErrorData { kind, causes, hint, diagnostics, details };
         RpcError { code: kind.code(), message: self.to_string(), data: Some(data) }

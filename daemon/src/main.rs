@@ -32,9 +32,13 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = std::iter::successors(error.source(), |error| error.source());
-            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-            tracing::error!("{error}{causes}");
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            tracing::error!("{text}");
             match error.downcast_ref() {
                 Some(DaemonError::AlreadyRunning { .. }) => ExitCode::from(ALREADY_RUNNING),
                 _ => ExitCode::FAILURE,

@@ -67,10 +67,11 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     }
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
+    let (comfy, venv) = (staging.path().join(names::COMFY), staging.path().join(names::VENV));
     tokio::try_join!(
-        repositories::comfy(ctx, work, &staging.path().join(names::COMFY)),
+        repositories::comfy(ctx, work, &comfy),
         repositories::custom_nodes(ctx, work),
-        environment(ctx, work, &staging.path().join(names::VENV)),
+        environment(ctx, work, &venv),
     )?;
     let place = staging.path().to_owned();
     blocking(work, move |work| generation::assemble(work, &place)).await?;
@@ -78,7 +79,6 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let task = ctx.progress.task(TaskKind::Generation, "generation", Unit::Nothing);
     task.detail("proving the packages");
     let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
-    let venv = staging.path().join(names::VENV);
     let proof = python::prove(ctx, uv, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
     task.detail("publishing");
     let place = staging.path().to_owned();

@@ -168,9 +168,9 @@ impl RealizeError {
 
 /// Figures for an error people read.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn bytes(count: &u64) -> String {
-    let gigabytes = *count as f64 / 1e9;
-    if gigabytes < 0.1 { format!("{:.1} MB", *count as f64 / 1e6) } else { format!("{gigabytes:.1} GB") }
+fn bytes(count: u64) -> String {
+    let gigabytes = count as f64 / 1e9;
+    if gigabytes < 0.1 { format!("{:.1} MB", count as f64 / 1e6) } else { format!("{gigabytes:.1} GB") }
 }
 
 /// Makes a version's home complete. A home that is ready is answered without network and without a

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Returns the file's text; none when ComfyUI knows every folder. `folder_paths` is the text of
 /// ComfyUI's `folder_paths.py`, `base` the way from the generation to the models directory.
-pub fn model_paths(folders: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
+pub(super) fn model_paths(folders: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
     let unknown: Vec<&String> = folders.iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
     if unknown.is_empty() {
         return None;

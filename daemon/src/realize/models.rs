@@ -4,6 +4,7 @@ use super::RealizeError;
 use super::execute::{Work, blocking};
 use crate::ctx::{Ctx, Task};
 use crate::source::Sources;
+use crate::source::model::Place;
 use crate::store::commit;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
@@ -49,7 +50,8 @@ fn downloads(plan: &Plan) -> impl Iterator<Item = &ModelStep> {
 async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Result<(), RealizeError> {
     // The lock was made from this spec: the target is there.
     let Some(model) = work.spec.models.iter().find(|model| model.target == *target) else { return Ok(()) };
-    let fetched = work.sources.models.fetch(ctx, &model.source, &work.layout.home.model(target), task).await;
+    let place = Place { models_dir: &work.layout.home.models, target };
+    let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
     fetched.map(drop).map_err(|source| RealizeError::Model { target: target.to_string(), source })
 }
 
@@ -57,8 +59,8 @@ async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Res
 /// not tell is a warning of the plan, not an error: the download itself will say more.
 pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan) -> (HashMap<RelPath, u64>, Vec<String>) {
     let wanted = downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
-    let asked = stream::iter(wanted).map(|model| async { (model, sources.models.probe(ctx, &model.source).await) });
-    let answers: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+    let asked: Vec<_> = wanted.map(|model| async move { (model, sources.models.probe(ctx, &model.source).await) }).collect();
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let (mut sizes, mut warnings) = (HashMap::new(), Vec::new());
     for (model, answer) in answers {
         match answer {

@@ -6,7 +6,6 @@ use crate::store::inspect::Space;
 use proto::plan::{
     DiskNeed, LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, RepositoryAction, RepositoryStep,
 };
-use proto::lock::LockedModel;
 use proto::{Lock, NodeDir, RelPath};
 use std::collections::HashMap;
 use std::path::Path;
@@ -158,7 +157,7 @@ fn models(lock: &Lock, disk: &Disk, rules: Rules, sizes: &HashMap<RelPath, u64>)
     for (model, _) in here.clone().filter(|(_, size)| size.is_some()) {
         serves.entry(model.source.as_str()).or_insert((&model.target, true));
     }
-    let step = |(model, size): (&LockedModel, &Option<u64>)| {
+    here.map(|(model, size)| {
         let (from, from_is_here) = *serves.entry(model.source.as_str()).or_insert((&model.target, false));
         let action = match size {
             _ if rules.skip_models => ModelAction::Skipped,
@@ -169,8 +168,8 @@ fn models(lock: &Lock, disk: &Disk, rules: Rules, sizes: &HashMap<RelPath, u64>)
         };
         let size_bytes = size.or_else(|| sizes.get(from).copied());
         ModelStep { target: model.target.clone(), source: model.source.to_string(), size_bytes, action }
-    };
-    here.map(step).collect()
+    })
+    .collect()
 }
 
 fn links(layout: &Layout, disk: &Disk, nodes: &[RepositoryStep]) -> Vec<LinkStep> {

@@ -61,8 +61,8 @@ async fn checkout(ctx: &Ctx, work: &Work, name: &str, repo: &LockedRepo, to: &Pa
     let at = |source| RealizeError::Repository { name: name.to_owned(), source };
     let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
     let git = &work.sources.git;
-    git.fetch(ctx, &repo.repo, &repo.commit, repo.git_ref.as_deref(), &task).await.map_err(at)?;
-    let done = git.checkout(ctx, &repo.repo, &repo.commit, to, &task).await.map_err(at)?;
+    git.fetch(ctx, (&repo.repo, &repo.commit), repo.git_ref.as_deref(), &task).await.map_err(at)?;
+    let done = git.checkout(ctx, (&repo.repo, &repo.commit), to, &task).await.map_err(at)?;
     for pointer in &done.lfs_pointers {
         ctx.progress.warn(format!("`{pointer}` of {name} is a Git LFS pointer, not the file itself"));
     }

@@ -44,10 +44,8 @@ pub(super) async fn pin(
     let ctx = ctx.child();
     let _stop = ctx.cancel.clone().drop_guard();
     let comfy = pin_one(&ctx, sources, "ComfyUI", &spec.comfy, pins.map(|lock| &lock.comfy), mode);
-    let nodes = stream::iter(&spec.custom_nodes)
-        .map(|node| pin_node(&ctx, sources, node, pins, mode))
-        .buffered(AT_ONCE)
-        .collect::<Vec<_>>();
+    let nodes: Vec<_> = spec.custom_nodes.iter().map(|node| pin_node(&ctx, sources, node, pins, mode)).collect();
+    let nodes = stream::iter(nodes).buffered(AT_ONCE).collect::<Vec<_>>();
     let (comfy, nodes) = tokio::join!(comfy, nodes);
     let (comfy, mut warnings) = comfy?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -98,7 +96,7 @@ async fn pin_one(
     let commit = match (&spec.commit, pin.filter(|pin| pin.repo == spec.repo && pin.git_ref == spec.git_ref)) {
         (Some(commit), _) => commit.clone(),
         (None, Some(pin)) => pin.commit.clone(),
-        (None, None) if mode.offline => return Err(at(GitError::offline(&spec.repo))),
+        (None, None) if mode.offline => return Err(at(GitError::Offline(spec.repo.clone()))),
         (None, None) => {
             task.detail("asking for the commit");
             let found = sources.git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
@@ -123,9 +121,9 @@ async fn fetch(
     task: &crate::ctx::Task,
 ) -> Result<(), GitError> {
     if mode.offline && !sources.git.has(&spec.repo, commit) {
-        return Err(GitError::offline(&spec.repo));
+        return Err(GitError::Offline(spec.repo.clone()));
     }
-    sources.git.fetch(ctx, &spec.repo, commit, spec.git_ref.as_deref(), task).await
+    sources.git.fetch(ctx, (&spec.repo, commit), spec.git_ref.as_deref(), task).await
 }
 
 /// Reads `requirements.txt`, `pyproject.toml` and what the former includes.
@@ -142,7 +140,7 @@ async fn requirement_files(
         }
         if let Some(text) = read(sources, name, repo, &file).await? {
             if file.ends_with(".txt") {
-                wanted.extend(includes(&text));
+                wanted.extend(includes(&file, &text));
             }
             files.insert(file, text);
         }

@@ -121,20 +121,10 @@ impl Client {
     }
 
     async fn call(&self, id: RequestId, method: String, params: Option<Box<serde_json::value::RawValue>>) {
-        let cancel = self.work.child_token();
-        {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let refusal = match () {
-                () if calls.contains_key(&id) => Some("the id of this call is in use"),
-                () if calls.len() >= MAX_CALLS => Some("too many calls at once"),
-                () => None,
-            };
-            if let Some(text) = refusal {
-                drop(calls);
-                return self.refuse(Some(id), ErrorKind::Protocol.code(), text.to_owned()).await;
-            }
-            calls.insert(id.clone(), cancel.clone());
-        }
+        let cancel = match self.register(&id) {
+            Ok(cancel) => cancel,
+            Err(text) => return self.refuse(Some(id), ErrorKind::Protocol.code(), text.to_owned()).await,
+        };
         let (daemon, answers, calls) = (Arc::clone(&self.daemon), self.answers.clone(), Arc::clone(&self.calls));
         self.tasks.spawn(async move {
             let ctx = Ctx { cancel, ..Ctx::new() };
@@ -147,6 +137,20 @@ impl Client {
             // Fails when the client has hung up.
             answers.send(message).await.ok();
         });
+    }
+
+    /// Takes a call in, or says why not.
+    fn register(&self, id: &RequestId) -> Result<CancellationToken, &'static str> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.contains_key(id) {
+            return Err("the id of this call is in use");
+        }
+        if calls.len() >= MAX_CALLS {
+            return Err("too many calls at once");
+        }
+        let cancel = self.work.child_token();
+        calls.insert(id.clone(), cancel.clone());
+        Ok(cancel)
     }
 
     async fn refuse(&self, id: Option<RequestId>, code: i64, message: String) {

@@ -1,7 +1,7 @@
 //! Proves that a running version works: its custom nodes are imported, its models listed, and a
 //! workflow that needs none of them makes an image.
 
-use super::{RunError, RunRequest, workflow};
+use super::{Graph, RunError, RunRequest, workflow};
 use crate::comfy::{Class, ComfyError};
 use crate::ctx::Ctx;
 use crate::supervise::Ready;
@@ -54,7 +54,7 @@ pub async fn smoke(ctx: &Ctx, ready: &Ready) -> Result<RunAnswer, RunError> {
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     });
     let request =
-        RunRequest { workflow: workflow_of_two, inputs: Vec::new(), output_dir: None, timeout: Some(SMOKE) };
+        RunRequest { graph: Graph::parse(workflow_of_two)?, inputs: Vec::new(), output_dir: None, timeout: Some(SMOKE) };
     workflow(ctx, ready, request).await
 }
 

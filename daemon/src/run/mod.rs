@@ -19,7 +19,6 @@ use crate::ctx::Ctx;
 use crate::supervise::Ready;
 use proto::RelPath;
 use proto::method::{RunAnswer, RunInput};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,8 @@ const WITHDRAWAL: Duration = Duration::from_secs(10);
 /// What to run.
 #[derive(Debug)]
 pub struct RunRequest {
-    /// The workflow in API format.
-    pub workflow: Value,
+    /// The workflow.
+    pub graph: Graph,
     /// Files to upload first.
     pub inputs: Vec<RunInput>,
     /// Directory that receives the outputs; they stay in the version's home when absent.
@@ -46,11 +45,11 @@ pub struct RunRequest {
 /// # Errors
 /// See [`RunError`]. Outputs that ComfyUI leaves out while others succeed are warnings in the answer.
 pub async fn workflow(ctx: &Ctx, ready: &Ready, request: RunRequest) -> Result<RunAnswer, RunError> {
-    let graph = Graph::parse(request.workflow)?;
+    let graph = &request.graph;
     ctx.progress.phase("run");
     let prompt_id = uuid::Uuid::new_v4().to_string();
     let started = Instant::now();
-    let execution = execute(ctx, ready, &graph, &request.inputs, &prompt_id);
+    let execution = execute(ctx, ready, graph, &request.inputs, &prompt_id);
     let executed = tokio::select! {
         biased;
         executed = execution => executed,

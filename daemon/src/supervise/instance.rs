@@ -8,7 +8,6 @@ use super::{Launch, command, millis};
 use crate::comfy::Comfy;
 use crate::process::{GRACE, Process};
 use proto::method::{InstanceInfo, InstanceState};
-use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -341,7 +340,7 @@ async fn spawn(state_dir: &Path, launch: Box<Launch>) -> Result<Running, Supervi
     let port = free_port(&listen, launch.port).await?;
     let url = command::url(&listen, port);
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
-    let log = log_path(state_dir, &launch);
+    let log = log::path(state_dir, &launch.version_id, &launch.home);
     let identity = Identity { generation: launch.generation.clone(), listen, port };
     blocking(move || {
         let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
@@ -361,13 +360,6 @@ async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseErr
             _ => SuperviseError::Address { address, source: Arc::new(error) },
         }
     })
-}
-
-fn log_path(state_dir: &Path, launch: &Launch) -> PathBuf {
-    // Two homes may hold versions of one name.
-    let digest = Sha256::digest(launch.home.as_os_str().as_encoded_bytes());
-    let digest = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
-    state_dir.join("instances").join(format!("{}-{digest}", launch.version_id)).join("comfyui.log")
 }
 
 fn tell(waiting: Vec<Reply>, error: &SuperviseError) {

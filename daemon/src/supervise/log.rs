@@ -4,6 +4,8 @@
 //! mode: a file that has grown too long is copied aside and emptied in place, and ComfyUI writes on at
 //! its beginning.
 
+use crate::store::digest;
+use proto::VersionId;
 use crate::store::commit::{StoreError, create_dir_all, publish};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -14,6 +16,13 @@ const MAX_BYTES: u64 = 32 << 20;
 
 /// How far the end of a log is read back for its last lines, in bytes.
 const TAIL_BYTES: u64 = 64 << 10;
+
+/// Returns the place of an instance's log.
+pub(super) fn path(state_dir: &Path, version_id: &VersionId, home: &Path) -> PathBuf {
+    // Two homes may hold versions of one name.
+    let digest = digest(&home.as_os_str().as_encoded_bytes());
+    state_dir.join("instances").join(format!("{version_id}-{}", &digest[..8])).join("comfyui.log")
+}
 
 /// A custom node that ComfyUI looked at when it started.
 #[derive(Debug, Clone, PartialEq, Eq)]

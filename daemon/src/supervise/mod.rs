@@ -180,6 +180,11 @@ impl Supervisor {
         self.lock().get(home).and_then(Handle::info)
     }
 
+    /// Returns the place of the log of a version's ComfyUI in a home, whether it ran yet or not.
+    pub fn log_path(&self, version_id: &VersionId, home: &Path) -> PathBuf {
+        log::path(&self.shared.state_dir, version_id, home)
+    }
+
     /// Stops the instance of a home and waits until it is gone; returns whether there was one.
     /// Bounded by [`GRACE`] and a few seconds more.
     pub async fn stop(&self, home: &Path) -> bool {

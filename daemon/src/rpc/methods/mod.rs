@@ -35,34 +35,31 @@ pub(super) async fn call(
     params: Option<&RawValue>,
 ) -> Result<Box<RawValue>, RpcError> {
     match method {
-        verb::Hello::NAME => answer(params, async |params| hello::hello(daemon, &params)).await,
-        verb::Resolve::NAME => answer(params, async |params| resolve::resolve(daemon, ctx, params).await).await,
-        verb::GetPlan::NAME => answer(params, async |params| plan::plan(daemon, ctx, params).await).await,
-        verb::Realize::NAME => answer(params, async |params| realize::realize(daemon, ctx, params).await).await,
-        verb::Ui::NAME => answer(params, async |params| ui::ui(daemon, ctx, params).await).await,
-        verb::Test::NAME => answer(params, async |params| test::test(daemon, ctx, params).await).await,
-        verb::Run::NAME => answer(params, async |params| run::run(daemon, ctx, params).await).await,
-        verb::Status::NAME => answer(params, async |params| status::status(daemon, &params)).await,
-        verb::List::NAME => answer(params, async |params| list::list(daemon, &params)).await,
-        verb::Show::NAME => answer(params, async |params| show::show(daemon, &params)).await,
-        verb::Logs::NAME => answer(params, async |params| logs::logs(daemon, &params)).await,
-        verb::Stop::NAME => answer(params, async |params| stop::stop(daemon, &params).await).await,
-        verb::Shutdown::NAME => answer(params, async |params| shutdown::shutdown(daemon, &params)).await,
+        verb::Hello::NAME => reply::<verb::Hello>(hello::hello(daemon, &read(params)?)),
+        verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
+        verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
+        verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
+        verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
+        verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
+        verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
+        verb::Status::NAME => reply::<verb::Status>(status::status(daemon, &read(params)?)),
+        verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
+        verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
+        verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
+        verb::Stop::NAME => reply::<verb::Stop>(stop::stop(daemon, &read(params)?).await),
+        verb::Shutdown::NAME => reply::<verb::Shutdown>(shutdown::shutdown(daemon, &read(params)?)),
         _ => Err(RpcError { code: METHOD_NOT_FOUND, message: format!("there is no method `{method}`"), data: None }),
     }
 }
 
-async fn answer<M: Method>(
-    params: Option<&RawValue>,
-    method: impl AsyncFnOnce(M) -> Result<M::Answer, Error>,
-) -> Result<Box<RawValue>, RpcError> {
-    let work = async {
-        let params = serde_json::from_str(params.map_or("{}", RawValue::get));
-        let params = params.map_err(|source| Error::Params { method: M::NAME, source })?;
-        let answer = method(params).await?;
-        serde_json::value::to_raw_value(&answer).map_err(Error::Answer)
-    };
-    work.await.map_err(|error| error.to_rpc())
+fn read<M: Method>(params: Option<&RawValue>) -> Result<M, RpcError> {
+    let params = serde_json::from_str(params.map_or("{}", RawValue::get));
+    params.map_err(|source| Error::Params { method: M::NAME, source }.to_rpc())
+}
+
+fn reply<M: Method>(answer: Result<M::Answer, Error>) -> Result<Box<RawValue>, RpcError> {
+    let text = answer.and_then(|answer| serde_json::value::to_raw_value(&answer).map_err(Error::Answer));
+    text.map_err(|error| error.to_rpc())
 }
 
 /// Reads the spec that a call names and finds its home.

@@ -20,7 +20,7 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
         detail: "not cached, and offline".to_owned(),
     });
     let mut checks: Vec<Check> = missing.collect();
-    checks.extend(run::checks(ctx, &ready, &realization.lock).await);
+    checks.extend(run::checks(ctx, &ready, &realization.lock).await?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
     Ok(TestAnswer { version_id: loaded.spec.version_id, passed, checks })
 }

@@ -60,6 +60,9 @@ pub enum GitError {
         /// The commit.
         commit: CommitId,
     },
+    /// A name or commit is not known here, and nothing may be fetched.
+    #[error("`{0}` is not cached, and the network may not be used")]
+    Offline(String),
     /// The commit was expected in the object cache.
     #[error("commit `{commit}` of `{url}` is not cached")]
     NotCached {
@@ -136,6 +139,7 @@ impl GitError {
             | Self::Empty(_)
             | Self::UnknownCommit { .. }
             | Self::NotCached { .. } => ErrorKind::NotFound,
+            Self::Offline(_) => ErrorKind::Offline,
             Self::Content { .. } => ErrorKind::Spec,
             Self::Cache { .. } | Self::Store(_) => ErrorKind::Disk,
             Self::Lock(LockError::Timeout { .. }) => ErrorKind::Busy,
@@ -165,7 +169,7 @@ impl GitError {
             Self::UnknownCommit { .. } => {
                 "it may have been removed by a forced push: resolve the version again with `--update`".to_owned()
             }
-            Self::NotCached { .. } => "run it once with network".to_owned(),
+            Self::NotCached { .. } | Self::Offline(_) => "run it once with network".to_owned(),
             Self::Cache { .. } => "run it again: broken objects are fetched anew".to_owned(),
             _ => return None,
         };

@@ -5,4 +5,5 @@
 pub mod config;
 pub mod ctx;
 pub mod process;
+pub mod source;
 pub mod store;

@@ -1,0 +1,3 @@
+//! Where the parts of a version come from.
+
+pub mod python;

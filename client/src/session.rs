@@ -13,7 +13,6 @@ use proto::ErrorKind;
 use proto::method::{Method, Target};
 use proto::places;
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// What every verb works with. The connection is made by the first call.
 pub struct Session {
@@ -34,7 +33,8 @@ impl Session {
     /// The kernel refuses signal handlers.
     pub fn new(options: Global) -> Result<Self, Failure> {
         let environment = Environment::read();
-        let interrupt = Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
+        let interrupt =
+            Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
         let screen = Screen::new(&options, environment.is_utf8());
         Ok(Self { screen, interrupt, environment, options, connection: None })
     }
@@ -64,11 +64,9 @@ impl Session {
             None => self.connect(!self.options.no_start)?,
         };
         let connection = self.connection.insert(connection);
-        let begun = Instant::now();
         let mut reporter = Reporter::new(&mut self.screen);
         let answer = connection.call(params, &mut reporter, &self.interrupt);
         reporter.finish();
-        self.screen.detail(&format!("`{}` took {:.1?}", M::NAME, begun.elapsed()));
         answer.map_err(|error| self.explain(error))
     }
 

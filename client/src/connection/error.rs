@@ -13,7 +13,7 @@ pub const RESTART: &str = "stop the old daemon with `comfyctl shutdown`; the nex
 pub enum Error {
     /// The daemon answered with an error.
     #[error("{}", .0.message)]
-    Answered(RpcError),
+    Answered(Box<RpcError>),
     /// The connection ended first.
     #[error("the daemon closed the connection before it answered `{method}`")]
     Closed {

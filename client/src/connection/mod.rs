@@ -10,7 +10,7 @@ mod reader;
 pub use error::{Error, RESTART};
 
 use crate::interrupt::Interrupt;
-use interprocess::local_socket::{GenericFilePath, SendHalf, Stream, prelude::*};
+use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use proto::event::{PROGRESS, ProgressEvent, ProgressState};
 use proto::method::{Hello, HelloAnswer, Method};
 use proto::rpc::{CANCEL, CancelParams, Message, RequestId};
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ pub trait Listener {
 
 /// A connection on which `hello` was exchanged.
 pub struct Connection {
-    sender: SendHalf,
+    stream: Arc<Stream>,
     incoming: Receiver<io::Result<Message>>,
     last_id: u64,
 }
@@ -90,14 +91,15 @@ impl Connection {
         environment: BTreeMap<String, String>,
         interrupt: &Interrupt,
     ) -> Result<(Self, HelloAnswer), Error> {
-        let (receiver, sender) = stream.split();
+        let stream = Arc::new(stream);
+        let reading = Arc::clone(&stream);
         // A bound keeps a stalled terminal from filling memory with progress.
         let (lines, incoming) = sync_channel(64);
         std::thread::Builder::new()
             .name("reader".to_owned())
-            .spawn(move || reader::read_lines(receiver, &lines))
+            .spawn(move || reader::read_lines(&reading, &lines))
             .map_err(Error::Talk)?;
-        let mut connection = Self { sender, incoming, last_id: 0 };
+        let mut connection = Self { stream, incoming, last_id: 0 };
         let hello = Hello {
             protocol: PROTOCOL,
             features: proto::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
@@ -184,7 +186,7 @@ impl Connection {
         if line.len() > MAX_FRAME_BYTES {
             return Err(Error::TooLong { method, bytes: line.len() });
         }
-        match self.sender.write_all(line.as_bytes()) {
+        match (&*self.stream).write_all(line.as_bytes()) {
             Ok(()) => Ok(()),
             // The daemon may have answered before it left: the answer is read first.
             Err(error) if reader::hung_up(&error) => Ok(()),
@@ -212,7 +214,9 @@ fn sort(
     }
     match (result, error) {
         // An error without an id is about a line that the daemon could not read: ours.
-        (_, Some(error)) if about.is_none() || about.as_ref() == Some(id) => Err(Error::Answered(error)),
+        (_, Some(error)) if about.is_none() || about.as_ref() == Some(id) => {
+            Err(Error::Answered(Box::new(error)))
+        }
         (Some(result), None) if about.as_ref() == Some(id) => Ok(Some(result)),
         (None, None) if about.as_ref() == Some(id) => Err(Error::Empty { method }),
         _ => Ok(None),

@@ -1,6 +1,6 @@
 //! The reading half: lines of the socket become messages in a channel.
 
-use interprocess::local_socket::RecvHalf;
+use interprocess::local_socket::Stream;
 use proto::rpc::Message;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::sync::mpsc::SyncSender;
@@ -9,8 +9,8 @@ use std::sync::mpsc::SyncSender;
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Reads lines until the daemon closes, the line makes no sense, or nobody listens.
-pub(super) fn read_lines(receiver: RecvHalf, lines: &SyncSender<io::Result<Message>>) {
-    let mut reader = BufReader::new(receiver);
+pub(super) fn read_lines(stream: &Stream, lines: &SyncSender<io::Result<Message>>) {
+    let mut reader = BufReader::new(stream);
     loop {
         let read = read_message(&mut reader);
         let last = read.is_err();

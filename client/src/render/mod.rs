@@ -33,7 +33,9 @@ impl Marks {
     /// Returns marks for a terminal that does or does not show UTF-8.
     pub fn new(utf8: bool) -> Self {
         if utf8 {
-            Self { good: "✓", bad: "✗", none: "-", cut: "…", bar: "━╸ ", spinner: "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " }
+            Self {
+                good: "✓", bad: "✗", none: "-", cut: "…", bar: "━╸ ", spinner: "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "
+            }
         } else {
             Self { good: "ok", bad: "FAILED", none: "-", cut: "~", bar: "=> ", spinner: "|/-\\ " }
         }

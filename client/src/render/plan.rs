@@ -1,6 +1,6 @@
 //! The plan of a realize, for people: what is done, in the order of the work, and what it takes.
 
-use super::table::columns;
+use super::table::{columns, items};
 use super::units::{bytes, count};
 use owo_colors::OwoColorize as _;
 use proto::Plan;
@@ -14,7 +14,8 @@ pub fn plan(plan: &Plan) -> String {
         plan.home,
         plan.generation
     );
-    for section in [repositories(plan), packages(plan), scripts(plan), models(plan), links(plan), disk(plan)] {
+    for section in [repositories(plan), packages(plan), scripts(plan), models(plan), links(plan), disk(plan)]
+    {
         text += &section;
     }
     text += &sentences("missing", &plan.missing);
@@ -67,8 +68,8 @@ fn packages(plan: &Plan) -> String {
 }
 
 fn scripts(plan: &Plan) -> String {
-    let lines: String = plan.install_scripts.iter().map(|node| format!("  run  {node}/install.py\n")).collect();
-    section("install scripts", 0, &lines)
+    let scripts: Vec<String> = plan.install_scripts.iter().map(|node| format!("{node}/install.py")).collect();
+    section("install scripts", 0, &items("  run  ", &scripts))
 }
 
 fn models(plan: &Plan) -> String {
@@ -115,8 +116,7 @@ fn disk(plan: &Plan) -> String {
 }
 
 fn sentences(title: &str, sentences: &[String]) -> String {
-    let lines: String = sentences.iter().map(|sentence| format!("  {sentence}\n")).collect();
-    section(title, 0, &lines)
+    section(title, 0, &items("  ", sentences))
 }
 
 #[cfg(test)]

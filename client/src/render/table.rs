@@ -1,4 +1,6 @@
-//! Columns of text.
+//! Columns and lists of text.
+
+use std::fmt::Display;
 
 /// Aligns rows into columns two blanks apart, each line after `indent`. The last column is as wide
 /// as it likes, and no line ends in blanks.
@@ -20,6 +22,11 @@ pub fn columns<const N: usize>(indent: &str, rows: &[[String; N]]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Puts each item on a line of its own, after `indent`.
+pub fn items<T: Display>(indent: &str, items: &[T]) -> String {
+    items.iter().fold(String::new(), |text, item| text + &format!("{indent}{item}\n"))
 }
 
 #[cfg(test)]

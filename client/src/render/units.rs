@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn times_are_as_precise_as_they_are_long() {
-        let table = [(0, "0 ms"), (999, "999 ms"), (3_290, "3.2 s"), (59_999, "59.9 s"), (65_000, "1 min 05 s")];
+        let table =
+            [(0, "0 ms"), (999, "999 ms"), (3_290, "3.2 s"), (59_999, "59.9 s"), (65_000, "1 min 05 s")];
         for (ms, expected) in table {
             assert_eq!(millis(ms), expected);
         }

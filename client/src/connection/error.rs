@@ -23,6 +23,9 @@ pub enum Error {
     /// Reading or writing failed.
     #[error("failed to talk to the daemon")]
     Talk(#[source] io::Error),
+    /// A line is no message of this protocol.
+    #[error("failed to read what the daemon wrote")]
+    NoMessage(#[source] io::Error),
     /// Something listens that does not answer `hello`.
     #[error("whoever listens on the daemon's socket did not answer `hello` within {} s", HELLO_LIMIT.as_secs())]
     Silent,
@@ -73,9 +76,11 @@ impl Error {
         match self {
             Self::Answered(error) => ErrorKind::from_code(error.code),
             Self::Closed { .. } | Self::Talk(_) => ErrorKind::Unavailable,
-            Self::Silent | Self::OtherProtocol { .. } | Self::Empty { .. } | Self::Answer { .. } => {
-                ErrorKind::Protocol
-            }
+            Self::NoMessage(_)
+            | Self::Silent
+            | Self::OtherProtocol { .. }
+            | Self::Empty { .. }
+            | Self::Answer { .. } => ErrorKind::Protocol,
             Self::Call { .. } => ErrorKind::Internal,
             Self::TooLong { .. } => ErrorKind::Usage,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -86,7 +91,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::OtherProtocol { .. } | Self::Answer { .. } | Self::Empty { .. } => Some(RESTART.to_owned()),
-            Self::Silent => Some("look who listens there, or name another socket with `--socket`".to_owned()),
+            Self::Silent | Self::NoMessage(_) => {
+                Some("look who listens there, or name another socket with `--socket`".to_owned())
+            }
             _ => None,
         }
     }

@@ -156,6 +156,9 @@ impl Connection {
                         return Ok(Answer { raw, method: PhantomData });
                     }
                 }
+                Ok(Err(source)) if source.kind() == io::ErrorKind::InvalidData => {
+                    return Err(Error::NoMessage(source));
+                }
                 Ok(Err(source)) => return Err(Error::Talk(source)),
                 Err(RecvTimeoutError::Timeout) => listener.tick(),
                 Err(RecvTimeoutError::Disconnected) if cancelled => return Err(Error::Cancelled),

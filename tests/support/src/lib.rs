@@ -1,1 +1,3 @@
+//! Test environment of comfyd and doubles of every outside thing.
 
+pub mod script_daemon;

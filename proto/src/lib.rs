@@ -12,6 +12,7 @@ pub mod event;
 pub mod ids;
 pub mod lock;
 pub mod method;
+pub mod places;
 pub mod plan;
 pub mod rpc;
 pub mod source;

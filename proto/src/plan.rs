@@ -90,6 +90,8 @@ pub enum PackagesAction {
         /// That generation.
         generation: String,
     },
+    /// It is complete, but its interpreter lies elsewhere on this machine: it is led there.
+    Repair,
     /// It is installed by uv.
     Install,
 }

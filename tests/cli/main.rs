@@ -1,1 +1,20 @@
+//! Tests of comfyctl as people and programs meet it: its output, its exit status, its signals.
 
+mod client;
+mod errors;
+mod interrupt;
+mod progress;
+mod results;
+mod starting;
+
+/// Each file of this directory is a module of this program, so that no test is forgotten.
+#[test]
+fn no_file_is_forgotten() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cli");
+    let main = include_str!("main.rs");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        assert!(module == "main" || main.contains(&format!("mod {module};")), "`{name}` is not a module");
+    }
+}

@@ -8,7 +8,8 @@ use super::generation;
 use super::layout::Layout;
 use super::{RealizeError, models, repositories};
 use crate::ctx::Ctx;
-use crate::source::{Sources, python};
+use crate::source::python::{self, InstallScript};
+use crate::source::Sources;
 use crate::store::commit::StagingDir;
 use crate::store::places::generation as names;
 use crate::store::{StoreError, tree};
@@ -32,6 +33,8 @@ pub struct Work {
     pub plan: Plan,
     /// Generations that a running process uses: never removed.
     pub in_use: Vec<String>,
+    /// Nothing may be fetched.
+    pub offline: bool,
 }
 
 /// Makes the plan true. The home's file lock must be held. Cancel-safe: what is half done is found again
@@ -61,9 +64,8 @@ fn check_space(plan: &Plan) -> Result<(), RealizeError> {
 /// Makes ComfyUI, the custom nodes and the environment.
 async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let dir = work.layout.generation_dir();
-    if work.plan.packages.action == PackagesAction::Present {
-        repositories::custom_nodes(ctx, work).await?;
-        return install_scripts(ctx, work, &dir).await;
+    if matches!(work.plan.packages.action, PackagesAction::Present | PackagesAction::Repair) {
+        return complete(ctx, work, &dir).await;
     }
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
@@ -79,12 +81,26 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let task = ctx.progress.task(TaskKind::Generation, "generation", Unit::Nothing);
     task.detail("proving the packages");
     let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
-    let proof = python::prove(ctx, uv, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
+    let proof = python::prove(uv, ctx, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
     task.detail("publishing");
     let place = staging.path().to_owned();
     blocking(work, move |work| generation::publish(work, &place, &proof)).await?;
     task.done(work.layout.generation.clone());
     Ok(())
+}
+
+/// The generation stands; only its interpreter or custom nodes are missing.
+async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), RealizeError> {
+    if work.plan.packages.action == PackagesAction::Repair {
+        let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Nothing);
+        task.detail("leading the environment to this machine's Python");
+        let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
+        let repaired = python::repair(uv, ctx, &dir.join(names::VENV), &work.lock.python.version).await;
+        repaired.map_err(RealizeError::Packages)?;
+        task.done("");
+    }
+    repositories::custom_nodes(ctx, work).await?;
+    install_scripts(ctx, work, dir).await
 }
 
 async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), RealizeError> {
@@ -100,8 +116,8 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
     let install = async {
         let uv = work.sources.uv(ctx).await?;
         let wanted = work.spec.env.get("COMFY_PYTHON").unwrap_or(&work.lock.python.version);
-        let interpreter = python::find_interpreter(ctx, uv, Some(wanted), None).await?;
-        python::install(ctx, uv, &work.lock.python, &interpreter, venv, &task).await
+        let interpreter = python::find_interpreter(uv, ctx, Some(wanted), None).await?;
+        python::install(uv, ctx, &work.lock.python, &interpreter, venv, work.offline, &task).await
     };
     install.await.map_err(RealizeError::Packages)?;
     task.done(format!("{} packages", work.plan.packages.count));
@@ -115,7 +131,8 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
     for (node, checkout) in nodes.filter(|(node, _)| work.plan.install_scripts.contains(&node.dir)) {
         let task = ctx.progress.task(TaskKind::InstallScript, node.dir.as_str(), Unit::Nothing);
         task.detail("running install.py");
-        let ran = python::run_install_script(ctx, &work.sources.config, &venv, checkout, &comfy).await;
+        let script = InstallScript { venv: &venv, node_dir: checkout, comfy_dir: &comfy, python: &work.lock.python };
+        let ran = python::run_install_script(ctx, &work.sources.config, &script).await;
         ran.map_err(|source| RealizeError::InstallScript { node: node.dir.to_string(), source })?;
         task.done("");
     }

@@ -83,7 +83,7 @@ fn is_planned(work: &Work, link: &Link) -> bool {
 /// Removes generations that are neither current nor the one before, and that nobody runs. Does nothing
 /// unless a generation was published.
 pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
-    if work.plan.packages.action == PackagesAction::Present {
+    if matches!(work.plan.packages.action, PackagesAction::Present | PackagesAction::Repair) {
         return Ok(());
     }
     let home = &work.layout.home;

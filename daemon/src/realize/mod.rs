@@ -202,7 +202,7 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
         plan = with_sizes(ctx, sources, request, &resolution.lock, &layout, plan).await?;
     }
     let outcome = match plan.packages.action {
-        PackagesAction::Present => RealizeOutcome::Repaired,
+        PackagesAction::Present | PackagesAction::Repair => RealizeOutcome::Repaired,
         PackagesAction::Reuse { .. } | PackagesAction::Install => RealizeOutcome::Realized,
     };
     let work = Work {
@@ -212,6 +212,7 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
         layout: layout.clone(),
         plan: plan.clone(),
         in_use: request.in_use.clone(),
+        offline: request.mode.offline,
     };
     execute(ctx, Arc::new(work)).await?;
     finish(resolution, plan, layout, outcome)

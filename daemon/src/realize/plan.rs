@@ -22,8 +22,8 @@ pub struct Rules {
 /// What is on the disk, as far as a plan needs to know. Made by `snapshot`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disk {
-    /// Whether the generation is published and its environment works here.
-    pub generation: bool,
+    /// The wanted generation.
+    pub generation: Generation,
     /// Another generation of this home with the same environment.
     pub same_venv: Option<String>,
     /// ComfyUI's commit is in the object cache.
@@ -38,6 +38,17 @@ pub struct Disk {
     pub home_space: Option<Space>,
     /// Space where the models are.
     pub models_space: Option<Space>,
+}
+
+/// How the wanted generation stands on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// Not published.
+    Absent,
+    /// Published on a machine that has its Python elsewhere.
+    OtherPython,
+    /// Published, and its environment works here.
+    Complete,
 }
 
 /// How a repository's commit stands on the disk.
@@ -111,10 +122,10 @@ fn repositories(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules) -> Vec<
         Checkout::Absent if rules.offline => RepositoryAction::Missing,
         Checkout::Absent => RepositoryAction::Fetch,
     };
-    let comfy_state = match (disk.generation, disk.comfy_cached) {
-        (true, _) => Checkout::Present,
-        (false, true) => Checkout::Cached,
-        (false, false) => Checkout::Absent,
+    let comfy_state = match disk.generation {
+        Generation::Complete | Generation::OtherPython => Checkout::Present,
+        Generation::Absent if disk.comfy_cached => Checkout::Cached,
+        Generation::Absent => Checkout::Absent,
     };
     let comfy = RepositoryStep {
         name: "ComfyUI".to_owned(),
@@ -135,10 +146,11 @@ fn repositories(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules) -> Vec<
 }
 
 fn packages(lock: &Lock, disk: &Disk) -> PackagesStep {
-    let action = match &disk.same_venv {
-        _ if disk.generation => PackagesAction::Present,
-        Some(generation) => PackagesAction::Reuse { generation: generation.clone() },
-        None => PackagesAction::Install,
+    let action = match (disk.generation, &disk.same_venv) {
+        (Generation::Complete, _) => PackagesAction::Present,
+        (Generation::OtherPython, _) => PackagesAction::Repair,
+        (Generation::Absent, Some(generation)) => PackagesAction::Reuse { generation: generation.clone() },
+        (Generation::Absent, None) => PackagesAction::Install,
     };
     let sizes = lock.python.packages.iter().map(|package| package.size_bytes);
     PackagesStep {
@@ -212,7 +224,7 @@ fn missing(repositories: &[RepositoryStep], models: &[ModelStep]) -> Vec<String>
 fn space_needed(layout: &Layout, disk: &Disk, packages: &PackagesStep, models: &[ModelStep]) -> Vec<DiskNeed> {
     let for_packages = match packages.action {
         PackagesAction::Install => packages.download_bytes * UNPACKED,
-        PackagesAction::Present | PackagesAction::Reuse { .. } => 0,
+        PackagesAction::Present | PackagesAction::Reuse { .. } | PackagesAction::Repair => 0,
     };
     let downloads = models.iter().filter(|step| step.action == ModelAction::Download);
     let for_models: u64 = downloads.filter_map(|step| step.size_bytes).sum();

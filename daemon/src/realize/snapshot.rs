@@ -2,7 +2,7 @@
 //! subprocess.
 
 use super::layout::Layout;
-use super::plan::{Checkout, Disk};
+use super::plan::{Checkout, Disk, Generation};
 use super::record::Record;
 use crate::source::Sources;
 use crate::source::python::python_works;
@@ -17,9 +17,13 @@ use proto::Lock;
 /// When a record or a filesystem is there and cannot be read.
 pub fn snapshot(sources: &Sources, lock: &Lock, layout: &Layout) -> Result<Disk, StoreError> {
     let dir = layout.generation_dir();
-    let is_complete = Record::read(&dir)?.is_some()
-        && dir.join(generation::COMFY).join("main.py").is_file()
-        && python_works(&dir.join(generation::VENV));
+    let is_published = Record::read(&dir)?.is_some() && dir.join(generation::COMFY).join("main.py").is_file();
+    let generation = match () {
+        () if !is_published || !dir.join(generation::VENV).is_dir() => Generation::Absent,
+        () if !python_works(&dir.join(generation::VENV)) => Generation::OtherPython,
+        () => Generation::Complete,
+    };
+    let is_absent = generation == Generation::Absent;
     let nodes = lock.custom_nodes.iter().zip(&layout.checkouts).map(|(node, checkout)| {
         if checkout.is_dir() {
             Checkout::Present
@@ -31,11 +35,11 @@ pub fn snapshot(sources: &Sources, lock: &Lock, layout: &Layout) -> Result<Disk,
     });
     let models: Vec<_> = lock.models.iter().map(|model| file_size(&layout.home.model(&model.target))).collect();
     // Free space matters only to those who will write.
-    let writes = !is_complete || models.contains(&None);
+    let writes = is_absent || models.contains(&None);
     Ok(Disk {
-        generation: is_complete,
-        same_venv: if is_complete { None } else { same_venv(layout)? },
-        comfy_cached: is_complete || sources.git.has(&lock.comfy.repo, &lock.comfy.commit),
+        generation,
+        same_venv: if is_absent { same_venv(layout)? } else { None },
+        comfy_cached: !is_absent || sources.git.has(&lock.comfy.repo, &lock.comfy.commit),
         nodes: nodes.collect(),
         models,
         links: layout.links.iter().map(|link| is_link_to(&link.path, &link.target)).collect(),

@@ -35,12 +35,12 @@ async fn resolve_packages(
     let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
     task.detail("looking for uv and Python");
     let uv = sources.uv(ctx).await?;
-    let pyproject = pinned.comfy.files.get("pyproject.toml").map(String::as_str);
+    let requires = pinned.comfy.files.get("pyproject.toml").and_then(|text| python::requires_python(text));
     let wanted = spec.env.get(INTERPRETER).map(String::as_str);
-    let interpreter = python::find_interpreter(ctx, uv, wanted, pyproject).await?;
+    let interpreter = python::find_interpreter(uv, ctx, wanted, requires.as_deref()).await?;
     let commits = pinned.nodes.iter().map(|node| node.locked.repo.committed_at).chain([pinned.comfy.locked.committed_at]);
     let request = Request {
-        contributors: contributors(spec, pinned),
+        contributors: &contributors(spec, pinned),
         interpreter: &interpreter,
         exclude_newer: &spec.options.exclude_newer,
         newest_commit: commits.max().unwrap_or(pinned.comfy.locked.committed_at),
@@ -49,7 +49,7 @@ async fn resolve_packages(
         previous: pins.map(|lock| &lock.python),
         update: mode.update,
     };
-    let resolved = python::resolve(ctx, uv, &request, &task).await?;
+    let resolved = python::resolve(uv, ctx, &request, &task).await?;
     task.done(format!("{} packages for Python {}", resolved.python.packages.len(), resolved.python.version));
     Ok(resolved)
 }

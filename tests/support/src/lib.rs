@@ -2,4 +2,5 @@
 
 pub mod file_server;
 pub mod git_remote;
+pub mod script_daemon;
 mod serve;

@@ -6,7 +6,7 @@
 
 use super::TORCH_STACK;
 use super::compile::{Compiler, Limit, Outcome, Pinned, preferences};
-use super::conflict::minimal;
+use super::conflict::Minimal;
 use super::error::PythonError;
 use super::inputs::{Contributor, Inputs, Line, Role};
 use super::interpreter::Interpreter;
@@ -206,16 +206,26 @@ async fn contradiction(
     lines: &[&Line],
     pins: &[String],
 ) -> Result<Contradiction, PythonError> {
-    let mut unsatisfiable = async |chosen: &[usize], pins: &[String]| {
-        let chosen: Vec<&Line> = chosen.iter().map(|at| lines[*at]).collect();
-        Ok::<_, PythonError>(matches!(compiler.compile(&chosen, pins).await?, Outcome::Unsatisfiable(_)))
-    };
-    let set = minimal(lines.len(), async |chosen: &[usize]| unsatisfiable(chosen, pins).await).await?;
+    let mut search = Minimal::new(lines.len());
+    while let Some(chosen) = search.question() {
+        search.answer(is_unsatisfiable(compiler, lines, &chosen, pins).await?);
+    }
+    let set = search.found();
     let mut placed: Vec<String> = set.iter().map(|at| lines[*at].placed()).collect();
-    if !pins.is_empty() && !unsatisfiable(&set, &[]).await? {
+    if !pins.is_empty() && !is_unsatisfiable(compiler, lines, &set, &[]).await? {
         placed.insert(0, format!("`{}` (which ComfyUI and the spec resolve to)", pins.join("`, `")));
     }
     Ok(Contradiction { set, placed })
+}
+
+async fn is_unsatisfiable(
+    compiler: &mut Compiler<'_>,
+    lines: &[&Line],
+    chosen: &[usize],
+    pins: &[String],
+) -> Result<bool, PythonError> {
+    let chosen: Vec<&Line> = chosen.iter().map(|at| lines[*at]).collect();
+    Ok(matches!(compiler.compile(&chosen, pins).await?, Outcome::Unsatisfiable(_)))
 }
 
 impl Contradiction {

@@ -1,0 +1,204 @@
+//! Starts `comfyd` when nobody listens.
+//!
+//! Two clients may start two daemons at once. The daemon's own lock decides: the second daemon ends
+//! with the status of [`ErrorKind::Busy`], and its client goes on to ask for the first one's socket.
+//! The same status comes while an old daemon is on its way out; then a new one is started again.
+
+use crate::connection::{connect, nobody_listens};
+use crate::interrupt::Interrupt;
+use interprocess::local_socket::Stream;
+use proto::ErrorKind;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the socket is tried meanwhile; a try costs microseconds.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How long to wait before a second start when another daemon holds the lock.
+const RESTART_PAUSE: Duration = Duration::from_millis(250);
+
+/// Lines of the daemon's log that an error shows.
+const LOG_LINES: usize = 20;
+
+/// What to start, and where it should listen and write.
+#[derive(Debug)]
+pub struct Start {
+    /// The program; a bare name is sought on PATH.
+    pub program: PathBuf,
+    /// The socket that it must listen on.
+    pub socket: PathBuf,
+    /// Directory of its log; made with mode 0700 where it is missing.
+    pub state_dir: PathBuf,
+}
+
+impl Start {
+    /// Starts the daemon and returns a connection to whoever listens first. Blocks for at most 10 s.
+    /// The daemon goes on when this process ends, and a Ctrl-C at the terminal does not reach it.
+    ///
+    /// # Errors
+    /// The daemon cannot be started, ends early, or does not listen in time.
+    pub fn run(&self, interrupt: &Interrupt) -> Result<Stream, Error> {
+        let deadline = Instant::now() + START_LIMIT;
+        let (mut child, mut log) = self.spawn()?;
+        loop {
+            // In this order: a daemon that ended may have ended because another one listens.
+            let ended = child.try_wait().map_err(|source| self.spawn_error(source))?;
+            match connect(&self.socket) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if nobody_listens(&error) => {}
+                Err(source) => return Err(Error::Connect { socket: self.socket.clone(), source }),
+            }
+            if interrupt.is_set() {
+                return Err(Error::Cancelled);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Late { log: self.log_path() });
+            }
+            match ended {
+                None => std::thread::sleep(POLL),
+                Some(status) if status.code() == Some(i32::from(ErrorKind::Busy.exit_status())) => {
+                    std::thread::sleep(RESTART_PAUSE);
+                    (child, log) = self.spawn()?;
+                }
+                Some(status) => return Err(self.died(status, log)),
+            }
+        }
+    }
+
+    /// Spawns the daemon in a process group of its own; returns it with its log, at its present end.
+    fn spawn(&self) -> Result<(Child, File), Error> {
+        let log_error = |source| Error::Log { path: self.log_path(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir).map_err(log_error)?;
+        let mut log = OpenOptions::new()
+            .append(true)
+            .read(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.log_path())
+            .map_err(log_error)?;
+        log.seek(SeekFrom::End(0)).map_err(log_error)?;
+        // Duplicates of one descriptor share one position; a second open does not.
+        let for_child = || OpenOptions::new().append(true).open(self.log_path()).map_err(log_error);
+        let child = Command::new(&self.program)
+            .arg("--background")
+            .env("COMFYD_SOCKET", &self.socket)
+            .stdin(Stdio::null())
+            .stdout(for_child()?)
+            .stderr(for_child()?)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| self.spawn_error(source))?;
+        Ok((child, log))
+    }
+
+    fn spawn_error(&self, source: io::Error) -> Error {
+        Error::Spawn { program: self.program.clone(), source }
+    }
+
+    fn died(&self, status: ExitStatus, mut log: File) -> Error {
+        let mut bytes = Vec::new();
+        // What could be read of the log is shown; the death itself is the error.
+        log.read_to_end(&mut bytes).ok();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let log_end = lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|&l| l.to_owned()).collect();
+        Error::Died { program: self.program.clone(), status, log: self.log_path(), log_end }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        log_path(&self.state_dir)
+    }
+}
+
+/// Returns the log of a daemon that a client started.
+pub fn log_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("comfyd.log")
+}
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// None listens, and none may be started.
+    #[error("no daemon listens on `{}`", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket refuses.
+    #[error("failed to connect to `{}`", socket.display())]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The log cannot be written.
+    #[error("failed to open the daemon's log `{}`", path.display())]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program cannot be started.
+    #[error("failed to start the daemon `{}`", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended before it listened.
+    #[error("the daemon `{}` ended before it listened: {status}", program.display())]
+    Died {
+        /// The program.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines that it wrote there.
+        log_end: Vec<String>,
+    },
+    /// It runs and does not listen.
+    #[error("the daemon did not listen within {} s", START_LIMIT.as_secs())]
+    Late {
+        /// Its log.
+        log: PathBuf,
+    },
+    /// The user did not want to wait.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Returns the kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Log { .. } => ErrorKind::Disk,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Returns the remedy.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotRunning(_) => Some("start one with `comfyd`, or leave out `--no-start`".to_owned()),
+            Self::Connect { .. } => Some("the socket belongs to the user who started the daemon".to_owned()),
+            Self::Spawn { .. } => {
+                Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
+            }
+            Self::Died { log, .. } | Self::Late { log } => {
+                Some(format!("the daemon's whole log is `{}`", log.display()))
+            }
+            Self::Log { .. } => Some("name another directory with COMFYD_STATE_DIR".to_owned()),
+            Self::Cancelled => None,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the client's surroundings say. The only reader of the environment in this crate.
+//!
+//! Terminal matters (`NO_COLOR`, `TERM`, …) are left to anstream and indicatif.
+
+use proto::places::{self, PlaceError};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Variables that are the daemon's to decide: it is told what is set here and warns of differences.
+const TOLD: &[&str] = &[
+    "MODELS_DIR",
+    "COMFY_CACHE_NODES",
+    "COMFY_VERSIONS_DIR",
+    "COMFY_VOLUME",
+    "COMFY_CACHE_ROOT",
+    "COMFY_WHEELS_DIR",
+    "HF_ENDPOINT",
+];
+
+/// Secrets: the daemon is told that they are set, never their values.
+const TOLD_AS_SET: &[&str] = &["HF_TOKEN", "CIVITAI_TOKEN"];
+
+/// Variables that matter to the client itself.
+const OWN: &[&str] = &[
+    "COMFYD_SOCKET",
+    "COMFYD_STATE_DIR",
+    "COMFYD_BIN",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "HOME",
+    "COMFY_HOME",
+    "COMFY_OFFLINE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LANG",
+];
+
+/// What the client's surroundings say. Read once.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    vars: BTreeMap<String, String>,
+    cwd: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the variables named above, and the working directory.
+    #[allow(clippy::disallowed_methods, reason = "this is the client's one reader of the environment")]
+    pub fn read() -> Self {
+        let names = OWN.iter().chain(TOLD).chain(TOLD_AS_SET);
+        let vars = names.filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
+        Self { vars, cwd: std::env::current_dir().ok() }
+    }
+
+    /// Returns the control socket by the rules that the daemon follows too.
+    ///
+    /// # Errors
+    /// A variable that cannot be followed.
+    pub fn socket(&self) -> Result<PathBuf, PlaceError> {
+        places::socket(|name| self.get(name), || self.volume())
+    }
+
+    /// Returns the directory of the daemon's log.
+    ///
+    /// # Errors
+    /// A variable that cannot be followed.
+    pub fn state_dir(&self) -> Result<PathBuf, PlaceError> {
+        places::state_dir(|name| self.get(name), || self.volume())
+    }
+
+    /// Returns the daemon to start: `COMFYD_BIN`, else `comfyd` beside this program, else the name,
+    /// to be sought on PATH.
+    pub fn daemon_program(&self) -> PathBuf {
+        if let Some(named) = self.text("COMFYD_BIN") {
+            return PathBuf::from(named);
+        }
+        std::env::current_exe()
+            .and_then(|own| own.canonicalize())
+            .map(|own| own.with_file_name("comfyd"))
+            .ok()
+            .filter(|beside| beside.is_file())
+            .unwrap_or_else(|| PathBuf::from("comfyd"))
+    }
+
+    /// Returns the working directory, where there is still one.
+    pub fn cwd(&self) -> Option<&Path> {
+        self.cwd.as_deref()
+    }
+
+    /// Returns `COMFY_HOME`, which may hold `{version_id}`.
+    pub fn comfy_home(&self) -> Option<String> {
+        self.text("COMFY_HOME")
+    }
+
+    /// Returns whether `COMFY_OFFLINE` is on.
+    pub fn offline(&self) -> bool {
+        places::flag(|name| self.get(name), "COMFY_OFFLINE")
+    }
+
+    /// Returns what `hello` tells the daemon about this environment.
+    pub fn told(&self) -> BTreeMap<String, String> {
+        let shown = TOLD.iter().filter_map(|name| Some(((*name).to_owned(), self.text(name)?)));
+        let hidden = TOLD_AS_SET.iter().filter_map(|name| {
+            self.text(name)?;
+            Some(((*name).to_owned(), String::new()))
+        });
+        shown.chain(hidden).collect()
+    }
+
+    /// Returns whether the locale's characters are UTF-8; decided as in setlocale(3), by the first
+    /// of three variables that is set.
+    pub fn is_utf8(&self) -> bool {
+        ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| self.text(name)).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        })
+    }
+
+    fn volume(&self) -> Option<PathBuf> {
+        self.text("COMFY_VOLUME").map(PathBuf::from).or_else(|| {
+            places::VOLUMES.map(PathBuf::from).into_iter().find(|volume| {
+                volume.is_dir() && nix::unistd::access(volume, nix::unistd::AccessFlags::W_OK).is_ok()
+            })
+        })
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.vars.get(name).cloned()
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        places::text(|name| self.get(name), name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        let vars = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Environment { vars, cwd: None }
+    }
+
+    #[test]
+    fn tokens_are_told_as_set_and_never_sent() {
+        let told = environment(&[("HF_TOKEN", "s3cr3t"), ("MODELS_DIR", "/m"), ("HOME", "/h")]).told();
+        let expected = [("HF_TOKEN", ""), ("MODELS_DIR", "/m")];
+        assert_eq!(told, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn the_first_locale_variable_decides() {
+        assert!(environment(&[("LANG", "en_US.UTF-8")]).is_utf8());
+        assert!(!environment(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]).is_utf8());
+        assert!(environment(&[("LC_ALL", "C.utf8")]).is_utf8());
+        assert!(!environment(&[]).is_utf8());
+    }
+}

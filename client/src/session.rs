@@ -1,0 +1,137 @@
+//! What every verb works with: the options, the surroundings, the screen and one connection.
+
+use crate::cli::Global;
+use crate::connection::{self, Answer, Connection, connect, nobody_listens};
+use crate::daemon::{self, Start};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::render::progress::Reporter;
+use crate::render::screen::Screen;
+use interprocess::local_socket::Stream;
+use proto::ErrorKind;
+use proto::method::{Method, Target};
+use proto::places;
+use std::path::PathBuf;
+
+/// What every verb works with. The connection is made by the first call.
+pub struct Session {
+    /// Where to write.
+    pub screen: Screen,
+    /// Whether the user wants to stop.
+    pub interrupt: Interrupt,
+    /// The surroundings.
+    pub environment: Environment,
+    options: Global,
+    connection: Option<Connection>,
+}
+
+impl Session {
+    /// Makes a session; talks to nobody yet.
+    ///
+    /// # Errors
+    /// The kernel refuses signal handlers.
+    pub fn new(options: Global) -> Result<Self, Failure> {
+        let environment = Environment::read();
+        let interrupt =
+            Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
+        let screen = Screen::new(&options, environment.is_utf8());
+        Ok(Self { screen, interrupt, environment, options, connection: None })
+    }
+
+    /// Names a version as seen from here.
+    pub fn target(&self, version: &str) -> Target {
+        Target {
+            version: version.to_owned(),
+            cwd: self.environment.cwd().map(|cwd| cwd.to_string_lossy().into_owned()),
+            comfy_home: self.environment.comfy_home(),
+        }
+    }
+
+    /// Returns whether only cached things may be used, given the verb's own switch.
+    pub fn offline(&self, asked: bool) -> bool {
+        asked || self.environment.offline()
+    }
+
+    /// Makes a call, showing its progress. The first call connects, and starts the daemon when none
+    /// listens, unless that is forbidden.
+    ///
+    /// # Errors
+    /// What the daemon answered, or why it could not be asked.
+    pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect(!self.options.no_start)?,
+        };
+        let connection = self.connection.insert(connection);
+        let mut reporter = Reporter::new(&mut self.screen);
+        let answer = connection.call(params, &mut reporter, &self.interrupt);
+        reporter.finish();
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// Connects without ever starting a daemon, for verbs that make no sense with a fresh one.
+    ///
+    /// # Errors
+    /// None listens, or it does not answer `hello`.
+    pub fn connect_to_running(&mut self) -> Result<(), Failure> {
+        let connection = self.connect(false)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Gives the connection away, to wait for its end.
+    pub fn take_connection(&mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+
+    fn connect(&mut self, may_start: bool) -> Result<Connection, Failure> {
+        let stream = self.stream(may_start)?;
+        let (connection, hello) = Connection::open(stream, self.environment.told(), &self.interrupt)?;
+        for warning in &hello.warnings {
+            self.screen.warn(warning);
+        }
+        self.screen.detail(&format!("connected to comfyd {} (process {})", hello.version, hello.pid));
+        Ok(connection)
+    }
+
+    fn stream(&self, may_start: bool) -> Result<Stream, Failure> {
+        let socket = self.socket()?;
+        match connect(&socket) {
+            Ok(stream) => Ok(stream),
+            Err(error) if !nobody_listens(&error) => {
+                Err(daemon::Error::Connect { socket, source: error }.into())
+            }
+            Err(_) if !may_start => Err(daemon::Error::NotRunning(socket).into()),
+            Err(_) => {
+                let program = self.environment.daemon_program();
+                self.screen.detail(&format!("starting `{}`", program.display()));
+                let start = Start { program, socket, state_dir: self.environment.state_dir()? };
+                Ok(start.run(&self.interrupt)?)
+            }
+        }
+    }
+
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let Some(socket) = &self.options.socket else { return Ok(self.environment.socket()?) };
+        let socket = match self.environment.cwd() {
+            Some(cwd) => cwd.join(socket),
+            None => socket.clone(),
+        };
+        places::fits_socket(&socket)?;
+        Ok(socket)
+    }
+
+    /// Adds what only the session knows: where the daemon's log lies.
+    fn explain(&self, error: connection::Error) -> Failure {
+        let closed = matches!(error, connection::Error::Closed { .. });
+        let failure = Failure::from(error);
+        match self.environment.state_dir() {
+            Ok(dir) if closed => {
+                let log = daemon::log_path(&dir);
+                failure.hint(format!("look for the reason in the daemon's log `{}`", log.display()))
+            }
+            _ => failure,
+        }
+    }
+}

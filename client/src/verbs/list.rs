@@ -1,0 +1,69 @@
+//! `list`: the versions there are.
+
+use super::{Outcome, ask, state_word};
+use crate::failure::Failure;
+use crate::render::table::columns;
+use crate::render::units::count;
+use crate::session::Session;
+use proto::method::{List, ListAnswer};
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What the daemon answered.
+pub fn run(_: &Args, session: &mut Session) -> Result<Outcome, Failure> {
+    let seen_from = session.target("");
+    let call = List { cwd: seen_from.cwd, comfy_home: seen_from.comfy_home };
+    ask(session, &call, |session, answer| {
+        if answer.versions.is_empty() {
+            session.screen.note(&format!("no versions in {}", searched(answer)));
+        }
+        people(answer)
+    })
+}
+
+fn searched(answer: &ListAnswer) -> String {
+    answer.searched.iter().map(|dir| format!("`{dir}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn people(answer: &ListAnswer) -> String {
+    if answer.versions.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["VERSION", "STATE", "SPEC"].map(str::to_owned)];
+    for version in &answer.versions {
+        let state = match version.errors {
+            0 => state_word(version.state).to_owned(),
+            errors => format!("{}, {}", state_word(version.state), count(errors, "error")),
+        };
+        rows.push([version.version_id.to_string(), state, version.path.clone()]);
+    }
+    columns("", &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn versions_stand_in_a_table() {
+        let answer: ListAnswer = serde_json::from_value(json!({
+            "searched": ["/v/versions"],
+            "versions": [
+                {"version_id": "wan22-fast", "path": "/v/versions/wan22-fast.json", "state": "realized", "errors": 0},
+                {"version_id": "x", "path": "/v/versions/x.json", "state": "invalid", "errors": 2}]
+        }))
+        .unwrap();
+        let expected = "\
+VERSION     STATE              SPEC
+wan22-fast  realized           /v/versions/wan22-fast.json
+x           invalid, 2 errors  /v/versions/x.json
+";
+        assert_eq!(people(&answer), expected);
+    }
+}

@@ -1,0 +1,106 @@
+//! The verbs, one file each: its arguments, its call, and how its answer looks to people.
+
+pub mod list;
+pub mod logs;
+pub mod realize;
+pub mod resolve;
+pub mod run;
+pub mod show;
+pub mod shutdown;
+pub mod status;
+pub mod stop;
+pub mod test;
+pub mod ui;
+
+mod follow;
+
+use crate::cli::{HandlerVerb, Verb, VersionVerb};
+use crate::connection::Answer;
+use crate::failure::Failure;
+use crate::session::Session;
+use proto::method::{InstanceInfo, InstanceState, Method, VersionState};
+use std::time::Instant;
+
+/// How a command that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// A test ran, and something did not pass.
+    ChecksFailed,
+}
+
+/// Runs a verb.
+///
+/// # Errors
+/// What the verb could not do.
+pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
+    match verb {
+        Verb::Resolve(args) | Verb::Version(VersionVerb::Resolve(args)) => resolve::run(&args, session),
+        Verb::Realize(args) | Verb::Version(VersionVerb::Realize(args)) => realize::run(&args, session),
+        Verb::Test(args) | Verb::Version(VersionVerb::Test(args)) => test::run(&args, session),
+        Verb::Run(args) | Verb::Handler(HandlerVerb::Run(args)) => run::run(&args, session),
+        Verb::Ui(args) => ui::run(&args, session),
+        Verb::Status(args) => status::run(&args, session),
+        Verb::List(args) => list::run(&args, session),
+        Verb::Show(args) => show::run(&args, session),
+        Verb::Logs(args) => logs::run(&args, session),
+        Verb::Stop(args) => stop::run(&args, session),
+        Verb::Shutdown(args) => shutdown::run(&args, session),
+    }
+}
+
+/// Makes a call and shows its answer: the daemon's own JSON, or what `people` makes of it.
+fn ask<M: Method>(
+    session: &mut Session,
+    params: &M,
+    people: impl FnOnce(&mut Session, &M::Answer) -> String,
+) -> Result<Outcome, Failure> {
+    let begun = Instant::now();
+    let answer = session.call(params)?;
+    session.screen.detail(&format!("`{}` took {:.1?}", M::NAME, begun.elapsed()));
+    if session.screen.json {
+        show_json(session, &answer)?;
+    } else {
+        let text = people(session, &answer.read()?);
+        session.screen.result(&text)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn show_json<M: Method>(session: &mut Session, answer: &Answer<M>) -> Result<(), Failure> {
+    session.screen.result(&format!("{}\n", answer.json()))
+}
+
+fn warn_all(session: &mut Session, warnings: &[String]) {
+    for warning in warnings {
+        session.screen.warn(warning);
+    }
+}
+
+/// Names how far a version is.
+fn state_word(state: VersionState) -> &'static str {
+    match state {
+        VersionState::Invalid => "invalid",
+        VersionState::Unresolved => "unresolved",
+        VersionState::Resolved => "resolved",
+        VersionState::Realized => "realized",
+        VersionState::Running => "running",
+    }
+}
+
+/// Says how a ComfyUI process stands.
+fn instance_words(instance: &InstanceInfo) -> String {
+    use crate::render::units::millis;
+    match &instance.state {
+        InstanceState::Starting { pid, for_ms } => {
+            format!("starting for {}, process {pid}", millis(*for_ms))
+        }
+        InstanceState::Ready { pid, start_ms } => {
+            format!("{} ready, process {pid}, started in {}", instance.url, millis(*start_ms))
+        }
+        InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
+        InstanceState::Exited => "ended".to_owned(),
+        InstanceState::Failed { reason } => format!("failed: {reason}"),
+    }
+}

@@ -1,0 +1,60 @@
+//! `realize`: make a version's home complete, or tell what that would take.
+
+use super::{Outcome, ask, warn_all};
+use crate::failure::Failure;
+use crate::render;
+use crate::render::units::millis;
+use crate::session::Session;
+use proto::method::{GetPlan, Realize, RealizeAnswer, RealizeOutcome};
+
+/// Arguments of `realize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Version id, or path of a spec that ends in .json
+    version: String,
+    /// Print what would be done, and do nothing
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
+    /// Pin everything anew first
+    #[arg(long)]
+    update: bool,
+    /// Use only what is cached
+    #[arg(long)]
+    offline: bool,
+    /// Let the daemon go on alone
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What the daemon answered.
+pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
+    let target = session.target(&args.version);
+    let (offline, update) = (session.offline(args.offline), args.update);
+    if args.dry_run {
+        return ask(session, &GetPlan { target, offline, update }, |_, plan| render::plan::plan(plan));
+    }
+    let call = Realize { target, offline, update, detach: args.detach };
+    ask(session, &call, |session, answer| {
+        warn_all(session, &answer.warnings);
+        for missing in &answer.missing {
+            session.screen.warn(&format!("missing, and offline: {missing}"));
+        }
+        people(answer)
+    })
+}
+
+fn people(answer: &RealizeAnswer) -> String {
+    let took = millis(answer.elapsed_ms);
+    let (id, home) = (&answer.version_id, &answer.home);
+    match answer.outcome {
+        RealizeOutcome::Ready => format!("{id} is ready in {home} ({took})\n"),
+        RealizeOutcome::Realized => format!("{id} realized in {home} ({took})\n"),
+        RealizeOutcome::Repaired => format!("{id} repaired in {home} ({took})\n"),
+        RealizeOutcome::Detached => {
+            format!("{id} is being realized in {home}; `comfyctl status` tells how it goes\n")
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `status`: what the daemon is doing.
+
+use super::{Outcome, ask, instance_words};
+use crate::failure::Failure;
+use crate::render::table::columns;
+use crate::render::units::{count, duration};
+use crate::session::Session;
+use owo_colors::OwoColorize as _;
+use proto::method::{Status, StatusAnswer};
+use std::time::Duration;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb. It starts the daemon as any other does: only a daemon that looked can tell which
+/// ComfyUI processes survived an earlier one.
+///
+/// # Errors
+/// What the daemon answered.
+pub fn run(_: &Args, session: &mut Session) -> Result<Outcome, Failure> {
+    ask(session, &Status {}, |_, answer| people(answer))
+}
+
+fn people(status: &StatusAnswer) -> String {
+    let up = duration(Duration::from_secs(status.uptime_s));
+    let mut text = format!("comfyd {}, process {}, up {up}\n", status.version, status.pid);
+    let mut places = vec![["socket".to_owned(), status.socket.clone()]];
+    places.extend(status.places.iter().map(|(name, path)| [name.clone(), path.clone()]));
+    text += &format!("\n{}\n{}", "places".bold(), columns("  ", &places));
+    let jobs: Vec<[String; 4]> = status
+        .jobs
+        .iter()
+        .map(|job| {
+            let waiting = format!("{} waiting", count(job.waiting, "client"));
+            [job.version_id.to_string(), job.phase.clone(), waiting, job.home.clone()]
+        })
+        .collect();
+    let instances: Vec<[String; 2]> = status
+        .instances
+        .iter()
+        .map(|instance| [instance.version_id.to_string(), instance_words(instance)])
+        .collect();
+    text += &section("realizes", &columns("  ", &jobs));
+    text += &section("instances", &columns("  ", &instances));
+    text
+}
+
+fn section(title: &str, body: &str) -> String {
+    let body = if body.is_empty() { "  none\n" } else { body };
+    format!("\n{}\n{body}", title.bold())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn places_jobs_and_instances_have_sections() {
+        let status: StatusAnswer = serde_json::from_value(json!({
+            "version": "0.1.0", "pid": 7, "uptime_s": 65, "socket": "/run/u/comfyd.sock",
+            "places": {"models": "/v/models"}, "jobs": [],
+            "instances": [{"version_id": "x", "home": "/v/comfy-x", "generation": "ab",
+                           "state": {"kind": "ready", "pid": 9, "start_ms": 21_300},
+                           "url": "http://127.0.0.1:8188", "log": "/s/x.log"}]
+        }))
+        .unwrap();
+        let expected = "\
+comfyd 0.1.0, process 7, up 1 min 05 s
+
+places
+  socket  /run/u/comfyd.sock
+  models  /v/models
+
+realizes
+  none
+
+instances
+  x  http://127.0.0.1:8188 ready, process 9, started in 21.3 s
+";
+        assert_eq!(anstream::adapter::strip_str(&people(&status)).to_string(), expected);
+    }
+}

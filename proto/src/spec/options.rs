@@ -1,6 +1,7 @@
 //! `options`, `env` and `python_packages`.
 
-use super::reader::{Fields, Node, Placed, Problem, Report, text, wrong_type};
+use super::reader::{Fields, MOMENT, Node, TEXT, text, wrong_type};
+use super::report::{Placed, Problem, Report};
 use super::{Conflicts, ExcludeNewer, Options};
 use crate::ids::shown;
 use jiff::civil::Date;
@@ -32,7 +33,7 @@ fn exclude_newer(report: &mut Report, node: &Node<'_>) -> Option<ExcludeNewer> {
         Value::BooleanLit(literal) if literal.value => Some(ExcludeNewer::Auto),
         Value::BooleanLit(_) => Some(ExcludeNewer::Off),
         Value::StringLit(literal) => report.take(&node.place, moment(&literal.value)),
-        _ => wrong_type(report, node, "`\"auto\"`, `\"off\"` or a date in quotes"),
+        _ => wrong_type(report, node, &MOMENT),
     }
 }
 
@@ -120,7 +121,7 @@ fn variable(report: &mut Report, node: &Node<'_>) -> Option<String> {
         Value::StringLit(literal) => Some(literal.value.clone().into_owned()),
         Value::NumberLit(literal) => as_text(report, literal.value.to_owned()),
         Value::BooleanLit(literal) => as_text(report, literal.value.to_string()),
-        _ => wrong_type(report, node, "a text in quotes"),
+        _ => wrong_type(report, node, &TEXT),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `repo`, `ref` and `commit`: of ComfyUI and of each custom node.
 
 use super::RepoSpec;
-use super::reader::{Fields, Place, Placed, Problem, Report, text};
+use super::reader::{Fields, text};
+use super::report::{Place, Placed, Problem, Report};
 use crate::ids::{check_ref_name, shown};
 use crate::source::bare;
 use crate::{CommitId, NodeDir};

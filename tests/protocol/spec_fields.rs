@@ -148,7 +148,7 @@ fn other_options() {
 fn environment_variables_are_texts() {
     let spec = clean(json!({"env": {"COMFY_PYTHON": "python3.11", "_a1": "", "X": "l1\nl2"}}));
     assert_eq!(spec.env["COMFY_PYTHON"], "python3.11");
-    assert_eq!(warned(json!({"env": {"A": 1.50}}), "env.A", "taken as the text").env["A"], "1.5");
+    assert_eq!(warned(json!({"env": {"A": 1.50}}), "env.A", "a number is taken as text").env["A"], "1.5");
     assert_eq!(warned(json!({"env": {"A": true}}), "env.A", "write the value in quotes").env["A"], "true");
     for bad in ["", "1A", "A-B", "A B", "A=B", "Ы", "A\0"] {
         let parsed = parse(&with(json!({"env": {bad: "1"}})));
@@ -174,6 +174,7 @@ fn a_requirement_is_one_line_without_options() {
         ("--find-links=/wheels", "`--find-links` is an option"),
         ("a\nb", "one requirement"),
         ("numpy \\", "one requirement"),
+        ("x @ https://h.example/${HF_TOKEN}/x.whl", "uv would replace"),
         ("x @ https://u:s3cr3t@git.example/x", "user name or password"),
         ("x @ git+https://s3cr3t@git.example/x", "user name or password"),
         ("x @ git+ssh://git:s3cr3t@git.example/x", "user name or password"),

@@ -48,7 +48,7 @@ fn classify(text: &str) -> Result<Revision, Problem> {
     let hex = text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if hex {
         return CommitId::new(text.to_ascii_lowercase()).map(Revision::Commit).map_err(|_| {
-            Problem::new(format!("`{}` is an abbreviated commit: {} digits", shown(text), text.len()), HINT)
+            Problem::new(format!("`{}` has {} hex digits; a commit has 40", shown(text), text.len()), HINT)
         });
     }
     check_ref_name(text).map(|()| Revision::Name(text.to_owned())).map_err(|message| {

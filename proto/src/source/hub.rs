@@ -17,11 +17,14 @@ pub(super) fn link(text: &str) -> Result<Location, InvalidSource> {
         return invalid(format!("`hf://{}` names no file", shown(secrets::bare(rest))), FORM);
     };
     // A literal pattern is a wish for many files; `%5B` and the like are part of a name.
-    let unknown = |pair: &&str| !matches!(pair.split('=').next(), Some("" | "rev" | "revision" | "download"));
-    if path.contains(['*', '[']) || query.split('&').any(|pair| unknown(&pair)) {
+    if path.contains(['*', '[']) {
+        return invalid("the link has a pattern (`*`, `[…]`)", "list each file as a model of its own");
+    }
+    let known = |pair: &str| matches!(pair.split('=').next(), Some("" | "rev" | "revision" | "download"));
+    if !query.split('&').all(known) {
         return invalid(
-            "the link has a pattern (`*`, `?`, `[…]`)",
-            "list each file as a model of its own; `?` takes only `rev=…`",
+            "`?` in an `hf://` link takes only `rev=…`",
+            "list each file as a model of its own; a `?` in a name is written `%3F`",
         );
     }
     let in_query =

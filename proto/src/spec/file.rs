@@ -1,6 +1,6 @@
 //! The spec as people write it, for its JSON Schema and for programs that write specs.
 //!
-//! [`super::parse`] does not read through these types, because serde stops at the first error and
+//! [`super::parse()`] does not read through these types, because serde stops at the first error and
 //! knows no places. A test keeps the fields of both the same.
 
 use super::Conflicts;

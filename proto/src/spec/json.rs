@@ -3,7 +3,7 @@
 //! The tree comes from a parser for JSON with comments, with every leniency switched off; what it
 //! still lets through (control characters, odd white space) is caught by `serde_json`.
 
-use super::reader::Problem;
+use super::report::Problem;
 use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde::de::IgnoredAny;
@@ -30,7 +30,9 @@ pub(super) fn read(text: &str) -> Result<Value<'_>, (usize, Problem)> {
         // The empty text ends here too: the tree parser takes it for "no value".
         let message = error.to_string();
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        return Err((offset(text, error.line(), error.column()), not_json(message)));
+        // Columns count from 1, except that for a control character they count what stands before it.
+        let from_zero = message.starts_with("control character");
+        return Err((offset(text, error.line(), error.column() + usize::from(from_zero)), not_json(message)));
     }
     tree.value.ok_or_else(|| (0, not_json("no value")))
 }

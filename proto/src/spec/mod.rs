@@ -1,8 +1,8 @@
 //! The spec: what `versions/<id>.json` asks for, validated.
 //!
-//! [`file`] describes the JSON as people write it, and generates its JSON Schema. [`parse()`] turns text
+//! [`mod@file`] describes the JSON as people write it, and generates its JSON Schema. [`parse()`] turns text
 //! into a [`Spec`] or into all its errors at once, each with line, column, field and remedy:
-//! `json` gives a tree with places, `reader` walks it, and `parse`, `repo`, `nodes`, `models` and
+//! `json` gives a tree with places, `reader` walks it, `report` collects what is found, and `parse`, `repo`, `nodes`, `models` and
 //! `options` each read their part.
 
 use crate::{CommitId, ModelSource, NodeDir, RelPath, VersionId};
@@ -18,12 +18,16 @@ mod options;
 mod parse;
 mod reader;
 mod repo;
+mod report;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use parse::{Parsed, parse};
 
 /// The one spec format there is.
 pub const SCHEMA_VERSION: u64 = 2;
+
+/// Name of the file beside the shipped specs that holds their JSON Schema, and is no spec.
+pub const SCHEMA_FILE: &str = "spec.schema.json";
 
 /// A validated version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

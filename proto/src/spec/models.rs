@@ -1,7 +1,8 @@
 //! `models`: each model's link and its place under the models directory.
 
 use super::ModelSpec;
-use super::reader::{Fields, Found, Node, Place, Placed, Problem, Report, text};
+use super::reader::{Fields, Found, Node, text};
+use super::report::{Place, Placed, Problem, Report};
 use crate::RelPath;
 use crate::ids::shown;
 use crate::source::{Location, ModelSource};

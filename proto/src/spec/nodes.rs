@@ -1,6 +1,7 @@
 //! `custom_nodes`: each node's repository and its directory.
 
-use super::reader::{Fields, Found, Node, Place, Placed, Problem, Report};
+use super::reader::{Fields, Found, Node};
+use super::report::{Place, Placed, Problem, Report};
 use super::{NodeSpec, repo};
 use crate::NodeDir;
 use crate::ids::shown;

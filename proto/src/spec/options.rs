@@ -1,6 +1,7 @@
 //! `options`, `env` and `python_packages`.
 
-use super::reader::{Fields, Node, Placed, Problem, Report, text, wrong_type};
+use super::reader::{Fields, MOMENT, Node, TEXT, text, wrong_type};
+use super::report::{Placed, Problem, Report};
 use super::{Conflicts, ExcludeNewer, Options};
 use crate::ids::shown;
 use jiff::civil::Date;
@@ -32,7 +33,7 @@ fn exclude_newer(report: &mut Report, node: &Node<'_>) -> Option<ExcludeNewer> {
         Value::BooleanLit(literal) if literal.value => Some(ExcludeNewer::Auto),
         Value::BooleanLit(_) => Some(ExcludeNewer::Off),
         Value::StringLit(literal) => report.take(&node.place, moment(&literal.value)),
-        _ => wrong_type(report, node, "`\"auto\"`, `\"off\"` or a date in quotes"),
+        _ => wrong_type(report, node, &MOMENT),
     }
 }
 
@@ -107,9 +108,9 @@ fn is_variable(name: &str) -> bool {
 }
 
 fn variable(report: &mut Report, node: &Node<'_>) -> Option<String> {
-    let as_text = |report: &mut Report, text: String| {
-        let message = format!("this is taken as the text \"{text}\"");
-        report.warn(&node.place, message, "write the value in quotes");
+    // The value may be a secret: no message shows it.
+    let as_text = |report: &mut Report, what: &str, text: String| {
+        report.warn(&node.place, format!("{what} is taken as text"), "write the value in quotes");
         Some(text)
     };
     match node.value {
@@ -118,9 +119,9 @@ fn variable(report: &mut Report, node: &Node<'_>) -> Option<String> {
             None
         }
         Value::StringLit(literal) => Some(literal.value.clone().into_owned()),
-        Value::NumberLit(literal) => as_text(report, literal.value.to_owned()),
-        Value::BooleanLit(literal) => as_text(report, literal.value.to_string()),
-        _ => wrong_type(report, node, "a text in quotes"),
+        Value::NumberLit(literal) => as_text(report, "a number", literal.value.to_owned()),
+        Value::BooleanLit(literal) => as_text(report, "`true` or `false`", literal.value.to_string()),
+        _ => wrong_type(report, node, &TEXT),
     }
 }
 
@@ -147,7 +148,7 @@ fn check_requirement(line: &str) -> Result<(), Problem> {
                 "`{}` is an option, not a requirement",
                 shown(line.split([' ', '=']).next().unwrap_or(line))
             ),
-            "set it for the daemon: COMFY_WHEELS_DIR for a directory of wheels, uv's own variables (UV_INDEX_URL, …) for indexes",
+            "set it for the daemon: COMFY_WHEELS_DIR for a directory of wheels, uv's own variables (UV_INDEX, …) for indexes",
         ));
     }
     if line.contains(char::is_control) || line.ends_with('\\') {
@@ -155,6 +156,10 @@ fn check_requirement(line: &str) -> Result<(), Problem> {
             "there is a control character, or a `\\` at the end",
             "write one requirement a text",
         ));
+    }
+    // uv replaces `${NAME}` by a variable of the daemon, which may be a token.
+    if line.contains("${") {
+        return Err(Problem::new("there is a `${…}`, which uv would replace", "write the text itself"));
     }
     if carries_login(line) {
         return Err(Problem::new(

@@ -1,6 +1,7 @@
 //! Text → [`Spec`], or all its errors at once.
 
-use super::reader::{Fields, Node, Place, Placed, Problem, Report, wrong_type};
+use super::reader::{Fields, Node, VERSION, wrong_type};
+use super::report::{Place, Placed, Problem, Report};
 use super::{Diagnostic, RepoSpec, SCHEMA_VERSION, Spec, json, models, nodes, options, repo};
 use crate::VersionId;
 use crate::ids::shown;
@@ -75,7 +76,7 @@ fn schema_version(report: &mut Report, fields: &Fields<'_>) {
     let hint = format!("write `\"schema_version\": {SCHEMA_VERSION}`");
     let Some(node) = fields.require(report, "schema_version", &hint) else { return };
     let Value::NumberLit(literal) = node.value else {
-        wrong_type::<()>(report, &node, &format!("the number {SCHEMA_VERSION}"));
+        wrong_type::<()>(report, &node, &VERSION);
         return;
     };
     if literal.value.parse() != Ok(SCHEMA_VERSION) {

@@ -1,136 +1,13 @@
-//! Reading a JSON tree field by field, with a place for every value and every finding.
+//! Reading a JSON tree field by field, with a place for every value.
 //!
 //! Readers never stop at the first error: a wrong value is reported and read as absent, so that one
 //! pass finds everything. `null` means absent.
 
-use super::{Diagnostic, Severity};
-use crate::ids::{InvalidName, shown};
-use crate::source::InvalidSource;
+use super::report::{Place, Placed, Problem, Report};
+use crate::ids::shown;
 use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
 use std::collections::BTreeMap;
-
-/// Where something stands.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// Byte offset in the text.
-    pub(super) at: usize,
-    /// The field's path, such as `models[0].source`.
-    pub(super) field: String,
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Placed<T> {
-    pub(super) place: Place,
-    pub(super) value: T,
-}
-
-impl<T> Placed<T> {
-    /// Puts another value at the same place.
-    pub(super) fn with<U>(&self, value: U) -> Placed<U> {
-        Placed { place: self.place.clone(), value }
-    }
-}
-
-/// What is wrong, and what to do about it.
-#[derive(Debug)]
-pub(super) struct Problem {
-    message: String,
-    hint: String,
-}
-
-impl Problem {
-    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into() }
-    }
-
-    /// A name that did not pass its check; the check's text says what is allowed.
-    pub(super) fn name(error: &InvalidName, hint: impl Into<String>) -> Self {
-        Self::new(error.to_string(), hint)
-    }
-}
-
-impl From<InvalidSource> for Problem {
-    fn from(error: InvalidSource) -> Self {
-        Self::new(error.message, error.hint)
-    }
-}
-
-/// Collects findings.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    found: Vec<(usize, Diagnostic)>,
-    left_out: usize,
-    refused: bool,
-}
-
-/// Number of findings that are kept: a hostile file must not cost much more memory than its size.
-const KEPT: usize = 1000;
-
-impl Report {
-    /// Reports an error: the spec will be refused.
-    pub(super) fn error(&mut self, place: &Place, problem: Problem) {
-        self.refused = true;
-        self.add(Severity::Error, place, problem);
-    }
-
-    /// Reports a warning.
-    pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.add(Severity::Warning, place, Problem::new(message, hint));
-    }
-
-    /// Gives the value, or reports the problem.
-    pub(super) fn take<T>(&mut self, place: &Place, result: Result<T, Problem>) -> Option<T> {
-        result.map_err(|problem| self.error(place, problem)).ok()
-    }
-
-    /// Returns whether an error was reported.
-    pub(super) fn refused(&self) -> bool {
-        self.refused
-    }
-
-    fn add(&mut self, severity: Severity, place: &Place, problem: Problem) {
-        if self.found.len() == KEPT {
-            self.left_out += 1;
-            return;
-        }
-        let diagnostic = Diagnostic {
-            severity,
-            file: String::new(),
-            line: 0,
-            column: 0,
-            field: place.field.clone(),
-            message: problem.message,
-            hint: Some(problem.hint),
-        };
-        self.found.push((place.at, diagnostic));
-    }
-
-    /// Returns the findings in the order of the file, with file, line and column.
-    pub(super) fn finish(mut self, text: &str, file: &str) -> Vec<Diagnostic> {
-        if self.left_out > 0 {
-            let place = Place { at: text.len(), field: String::new() };
-            let problem = Problem::new(
-                format!("{} more findings are not shown", self.left_out),
-                "fix the ones above first",
-            );
-            self.found.truncate(KEPT - 1);
-            self.add(Severity::Error, &place, problem);
-        }
-        self.found.sort_by_key(|(at, _)| *at);
-        let (mut line, mut column, mut reached) = (1, 1, 0);
-        let mut diagnostics = Vec::with_capacity(self.found.len());
-        for (at, diagnostic) in self.found {
-            for c in text[reached..at].chars() {
-                (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
-            }
-            reached = at;
-            diagnostics.push(Diagnostic { file: file.to_owned(), line, column, ..diagnostic });
-        }
-        diagnostics
-    }
-}
 
 /// What reading an optional field gave.
 pub(super) enum Found<T> {
@@ -174,7 +51,7 @@ impl<'a> Fields<'a> {
     /// Reads an object with free field names.
     pub(super) fn read_any(report: &mut Report, node: &Node<'a>) -> Option<Self> {
         let Value::Object(object) = node.value else {
-            return wrong_type(report, node, "an object `{…}`");
+            return wrong_type(report, node, &OBJECT);
         };
         let mut values = BTreeMap::new();
         for property in &object.properties {
@@ -231,7 +108,7 @@ impl<'a> Fields<'a> {
     pub(super) fn boolean(&self, report: &mut Report, name: &str) -> Option<bool> {
         self.get(name).and_then(|node| match node.value {
             Value::BooleanLit(literal) => Some(literal.value),
-            _ => wrong_type(report, &node, "`true` or `false`"),
+            _ => wrong_type(report, &node, &BOOLEAN),
         })
     }
 
@@ -262,22 +139,36 @@ impl<'a> Fields<'a> {
 pub(super) fn text<'a>(report: &mut Report, node: &Node<'a>) -> Option<Placed<&'a str>> {
     match node.value {
         Value::StringLit(literal) => Some(node.with(literal.value.as_ref())),
-        _ => wrong_type(report, node, "a text in quotes"),
+        _ => wrong_type(report, node, &TEXT),
     }
 }
 
 fn elements<'a>(report: &mut Report, node: &Node<'a>) -> Vec<Node<'a>> {
     let Value::Array(array) = node.value else {
-        return wrong_type(report, node, "a list `[…]`").unwrap_or_default();
+        return wrong_type(report, node, &LIST).unwrap_or_default();
     };
     let field = &node.place.field;
     let place = |index, value: &Value| Place { at: value.range().start, field: format!("{field}[{index}]") };
     array.elements.iter().enumerate().map(|(i, value)| Placed { place: place(i, value), value }).collect()
 }
 
+/// A type that a field wants.
+pub(super) struct Expected {
+    what: &'static str,
+    hint: &'static str,
+}
+
+const OBJECT: Expected = Expected { what: "an object", hint: "write its fields as `{\"name\": value, …}`" };
+const LIST: Expected = Expected { what: "a list", hint: "write `[…]`, around a single value, too" };
+const BOOLEAN: Expected = Expected { what: "`true` or `false`", hint: "write it without quotes" };
+pub(super) const TEXT: Expected = Expected { what: "a text", hint: "write one value in quotes" };
+pub(super) const VERSION: Expected = Expected { what: "a number", hint: "write `\"schema_version\": 2`" };
+pub(super) const MOMENT: Expected =
+    Expected { what: "a text", hint: "write `\"auto\"`, `\"off\"` or a date such as `\"2025-11-30\"`" };
+
 /// Reports a value of the wrong type, and reads it as absent. The value itself is not shown: it may be
 /// long, or a secret.
-pub(super) fn wrong_type<T>(report: &mut Report, node: &Node<'_>, expected: &str) -> Option<T> {
+pub(super) fn wrong_type<T>(report: &mut Report, node: &Node<'_>, expected: &Expected) -> Option<T> {
     let found = match node.value {
         Value::StringLit(_) => "a text",
         Value::NumberLit(_) => "a number",
@@ -286,8 +177,8 @@ pub(super) fn wrong_type<T>(report: &mut Report, node: &Node<'_>, expected: &str
         Value::Array(_) => "a list",
         Value::NullKeyword(_) => "`null`",
     };
-    let message = format!("expected {expected}, found {found}");
-    report.error(&node.place, Problem::new(message, format!("write {expected}")));
+    let message = format!("expected {}, found {found}", expected.what);
+    report.error(&node.place, Problem::new(message, expected.hint));
     None
 }
 

@@ -1,7 +1,8 @@
 //! `repo`, `ref` and `commit`: of ComfyUI and of each custom node.
 
 use super::RepoSpec;
-use super::reader::{Fields, Place, Placed, Problem, Report, text};
+use super::reader::{Fields, text};
+use super::report::{Place, Placed, Problem, Report};
 use crate::ids::{check_ref_name, shown};
 use crate::source::bare;
 use crate::{CommitId, NodeDir};
@@ -47,7 +48,7 @@ fn classify(text: &str) -> Result<Revision, Problem> {
     let hex = text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if hex {
         return CommitId::new(text.to_ascii_lowercase()).map(Revision::Commit).map_err(|_| {
-            Problem::new(format!("`{}` is an abbreviated commit: {} digits", shown(text), text.len()), HINT)
+            Problem::new(format!("`{}` has {} hex digits; a commit has 40", shown(text), text.len()), HINT)
         });
     }
     check_ref_name(text).map(|()| Revision::Name(text.to_owned())).map_err(|message| {

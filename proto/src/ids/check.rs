@@ -1,109 +1,4 @@
-//! Names that were checked once and need no second look: a value of these types is safe to use as
-//! a file name or to hand to git.
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// Why a text is not a valid name. The text says what is wrong and what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidName(pub String);
-
-macro_rules! checked_string {
-    ($(#[$doc:meta])* $name:ident, $check:path) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// Checks `text` and wraps it.
-            ///
-            /// # Errors
-            /// Says what is wrong with the text and what is allowed.
-            pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
-                let text = text.into();
-                $check(&text).map_err(InvalidName)?;
-                Ok(Self(text))
-            }
-
-            /// Returns the checked text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::new(text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-    };
-}
-
-checked_string!(
-    /// Id of a version: the name of its spec without `.json`. Letters, digits, `.`, `_`, `-`;
-    /// starts with a letter or digit; at most 128 bytes.
-    VersionId,
-    check_version_id
-);
-
-checked_string!(
-    /// Full id of a git commit: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
-    CommitId,
-    check_commit_id
-);
-
-checked_string!(
-    /// Name of a directory directly under `ComfyUI/custom_nodes`. ComfyUI looks no deeper.
-    NodeDir,
-    check_node_dir
-);
-
-checked_string!(
-    /// Relative path with `/` that stays inside the directory it is joined to.
-    RelPath,
-    check_rel_path
-);
-
-impl CommitId {
-    /// Returns the first ten digits, for people.
-    pub fn short(&self) -> &str {
-        &self.0[..10]
-    }
-}
-
-impl RelPath {
-    /// Returns the last component.
-    pub fn file_name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or(&self.0)
-    }
-
-    /// Returns the first component when there is more than one: the model folder of a target.
-    pub fn folder(&self) -> Option<&str> {
-        self.0.split_once('/').map(|(first, _)| first)
-    }
-}
+//! The rules of names. Each check says what is wrong with a text and what is allowed.
 
 /// Returns `text` as it may stand in a message: escaped, and cut after 64 characters.
 pub(crate) fn shown(text: &str) -> String {
@@ -115,7 +10,7 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-fn check_version_id(text: &str) -> Result<(), String> {
+pub(super) fn version_id(text: &str) -> Result<(), String> {
     let mut bytes = text.bytes();
     let first_ok = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
     let rest_ok = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -128,7 +23,7 @@ fn check_version_id(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_commit_id(text: &str) -> Result<(), String> {
+pub(super) fn commit_id(text: &str) -> Result<(), String> {
     let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if !hex || !(text.len() == 40 || text.len() == 64) {
         return Err(format!(
@@ -140,7 +35,7 @@ fn check_commit_id(text: &str) -> Result<(), String> {
 }
 
 /// Checks a branch, tag or full ref name by the rules of `git check-ref-format`.
-pub(crate) fn check_ref_name(text: &str) -> Result<(), String> {
+pub(crate) fn ref_name(text: &str) -> Result<(), String> {
     let name = shown(text);
     if text.is_empty() {
         return Err("the name of a branch or tag is empty".to_owned());
@@ -169,7 +64,7 @@ pub(crate) fn check_ref_name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_component(part: &str) -> Result<(), String> {
+fn component(part: &str) -> Result<(), String> {
     let name = shown(part);
     if part.is_empty() {
         return Err("a part of the path is empty".to_owned());
@@ -195,7 +90,7 @@ fn check_component(part: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_node_dir(text: &str) -> Result<(), String> {
+pub(super) fn node_dir(text: &str) -> Result<(), String> {
     if text.contains('/') {
         return Err(format!(
             "`{}` has a `/`: ComfyUI loads only directories directly under custom_nodes",
@@ -205,10 +100,10 @@ fn check_node_dir(text: &str) -> Result<(), String> {
     if text == "__pycache__" || text.ends_with(".disabled") {
         return Err(format!("ComfyUI does not load a directory called `{}`", shown(text)));
     }
-    check_component(text)
+    component(text)
 }
 
-fn check_rel_path(text: &str) -> Result<(), String> {
+pub(super) fn rel_path(text: &str) -> Result<(), String> {
     // PATH_MAX is 4096 bytes; the directory that this is joined to needs its share.
     const LONGEST: usize = 2048;
     if text.starts_with('/') {
@@ -217,12 +112,13 @@ fn check_rel_path(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
         return Err(format!("`{}` is longer than {LONGEST} bytes", shown(text)));
     }
-    text.split('/').try_for_each(check_component)
+    text.split('/').try_for_each(component)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{CommitId, NodeDir, RelPath, VersionId};
 
     #[test]
     fn version_ids_are_plain_file_names() {
@@ -285,7 +181,7 @@ mod tests {
     #[test]
     fn ref_names_follow_git() {
         for good in ["main", "v0.3.75", "refs/heads/a/b", "feature/x-1", "release@2", "20240101"] {
-            assert_eq!(check_ref_name(good), Ok(()), "{good}");
+            assert_eq!(ref_name(good), Ok(()), "{good}");
         }
         for bad in [
             "",
@@ -313,7 +209,7 @@ mod tests {
             "a\0",
             &"x".repeat(256),
         ] {
-            assert!(check_ref_name(bad).is_err(), "{bad:?}");
+            assert!(ref_name(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,0 +1,272 @@
+//! The larger values of the samples. The hosts and names are made up.
+
+use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit};
+use proto::lock::{LeftOut, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
+use proto::method::*;
+use proto::plan::*;
+use proto::rpc::RequestId;
+use proto::spec::{
+    Conflicts, Diagnostic, ExcludeNewer, ModelSpec, NodeSpec, Options, RepoSpec, Severity, Spec,
+};
+use proto::{CommitId, Lock, ModelSource, NodeDir, Plan, RelPath, VersionId};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+pub(crate) fn diagnostic() -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        file: "versions/wan22.json".to_owned(),
+        line: 4,
+        column: 17,
+        field: "comfy.repo".to_owned(),
+        message: "the field is missing".to_owned(),
+        hint: Some("write the URL of a repository".to_owned()),
+    }
+}
+
+pub(crate) fn progress() -> ProgressEvent {
+    let task = TaskProgress {
+        id: 3,
+        kind: TaskKind::Model,
+        label: "loras/a.safetensors".to_owned(),
+        state: TaskState::Running,
+        done: 1 << 20,
+        total: Some(1 << 30),
+        unit: Unit::Bytes,
+        detail: "attempt 2 of 5".to_owned(),
+    };
+    let note = Note { seq: 1, warning: true, text: "the index has no dates".to_owned() };
+    let state = ProgressState { phase: "execute".to_owned(), tasks: vec![task], notes: vec![note] };
+    ProgressEvent { id: RequestId::Number(7), state }
+}
+
+pub(crate) fn spec() -> Spec {
+    let node = NodeSpec {
+        dir: NodeDir::new("ComfyUI-KJNodes").unwrap(),
+        repo: RepoSpec {
+            repo: "https://git.example/kijai/ComfyUI-KJNodes".to_owned(),
+            git_ref: Some("main".to_owned()),
+            commit: Some(commit('2')),
+        },
+        install_requirements: true,
+    };
+    let options = Options {
+        offline: true,
+        skip_models: true,
+        exclude_newer: ExcludeNewer::At(moment()),
+        conflicts: Conflicts::Warn,
+        extra_args: texts(&["--fast"]),
+    };
+    let model =
+        ModelSpec { target: rel("loras/a.safetensors"), source: source(), checksum: Some(checksum()) };
+    Spec {
+        version_id: id(),
+        comfy: RepoSpec {
+            repo: "https://git.example/comfy/ComfyUI".to_owned(),
+            git_ref: Some("v0.3.75".to_owned()),
+            commit: Some(commit('1')),
+        },
+        custom_nodes: vec![node],
+        models: vec![model],
+        python_packages: texts(&["numpy<2"]),
+        env: map(&[("COMFY_PYTHON", "python3.11")]),
+        options,
+    }
+}
+
+pub(crate) fn lock() -> Lock {
+    let repo = |name: &str, digit| LockedRepo {
+        repo: format!("https://git.example/{name}"),
+        git_ref: Some("main".to_owned()),
+        commit: commit(digit),
+        committed_at: moment(),
+    };
+    let package = LockedPackage {
+        name: "numpy".to_owned(),
+        version: Some("1.26.4".to_owned()),
+        requirement: "numpy==1.26.4".to_owned(),
+        hashes: vec![checksum()],
+        size_bytes: Some(18_000_000),
+    };
+    let left_out = LeftOut {
+        requirement: "torch==2.0.0".to_owned(),
+        origin: "ComfyUI-KJNodes requirements.txt:3".to_owned(),
+        reason: "torch is ComfyUI's".to_owned(),
+    };
+    let python = LockedPython {
+        version: "3.11".to_owned(),
+        inputs_digest: "ab".repeat(32),
+        exclude_newer: Some(moment()),
+        packages: vec![package],
+        left_out: vec![left_out],
+    };
+    let node = LockedNode {
+        dir: NodeDir::new("ComfyUI-KJNodes").unwrap(),
+        repo: repo("kijai/ComfyUI-KJNodes", '2'),
+        install_script: true,
+    };
+    Lock {
+        schema_version: 1,
+        version_id: id(),
+        spec_digest: "cd".repeat(32),
+        resolved_at: moment(),
+        comfy: repo("comfy/ComfyUI", '1'),
+        custom_nodes: vec![node],
+        python,
+        models: vec![LockedModel {
+            target: rel("loras/a.safetensors"),
+            source: source(),
+            checksum: Some(checksum()),
+        }],
+    }
+}
+
+pub(crate) fn plan() -> Plan {
+    let repository = RepositoryStep {
+        name: "ComfyUI".to_owned(),
+        repo: "https://git.example/comfy/ComfyUI".to_owned(),
+        commit: commit('1'),
+        destination: "/volume/comfy-wan22/generations/0f1e2d3c/ComfyUI".to_owned(),
+        action: RepositoryAction::Fetch,
+    };
+    let packages = PackagesStep {
+        python: "3.11".to_owned(),
+        count: 81,
+        download_bytes: 3_000_000_000,
+        unknown_sizes: 2,
+        action: PackagesAction::Install,
+    };
+    let model = ModelStep {
+        target: rel("loras/a.safetensors"),
+        source: source().to_string(),
+        size_bytes: Some(1 << 30),
+        action: ModelAction::Link { from: rel("unet/a.safetensors") },
+    };
+    let link = LinkStep { link: ".venv".to_owned(), target: "current/.venv".to_owned(), present: true };
+    let disk =
+        DiskNeed { path: "/volume".to_owned(), needed_bytes: 4_000_000_000, available_bytes: 5_000_000_000 };
+    Plan {
+        version_id: id(),
+        generation: "0f1e2d3c".to_owned(),
+        home: "/volume/comfy-wan22".to_owned(),
+        models_dir: "/volume/models".to_owned(),
+        ready: true,
+        repositories: vec![repository],
+        packages,
+        install_scripts: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
+        models: vec![model],
+        links: vec![link],
+        disk: vec![disk],
+        missing: texts(&["model vae/a.safetensors"]),
+        warnings: texts(&["the disk will be nearly full"]),
+    }
+}
+
+pub(crate) fn run_answer() -> RunAnswer {
+    let file = OutputFile {
+        path: "/home/u/out/ComfyUI_00001_.png".to_owned(),
+        filename: "ComfyUI_00001_.png".to_owned(),
+        subfolder: "a".to_owned(),
+        place: "output".to_owned(),
+        mime: "image/png".to_owned(),
+        bytes: 1234,
+    };
+    let value = Some(json!({"text": ["a cat"]}));
+    RunAnswer {
+        version_id: id(),
+        prompt_id: "6a0c7f5e-0000-4000-8000-000000000000".to_owned(),
+        outputs: vec![
+            Output { node: "9".to_owned(), kind: "images".to_owned(), file: Some(file), value: None },
+            Output { node: "10".to_owned(), kind: "text".to_owned(), file: None, value },
+        ],
+        cold: true,
+        start_ms: 21_000,
+        execute_ms: 900,
+        warnings: texts(&["one output was skipped"]),
+    }
+}
+
+pub(crate) fn status_answer() -> StatusAnswer {
+    let job = JobInfo {
+        version_id: id(),
+        home: "/volume/comfy-wan22".to_owned(),
+        phase: "execute".to_owned(),
+        waiting: 2,
+    };
+    StatusAnswer {
+        version: "0.1.0".to_owned(),
+        pid: 4242,
+        uptime_s: 3600,
+        socket: "/run/user/1000/comfyd.sock".to_owned(),
+        places: map(&[("models", "/volume/models")]),
+        jobs: vec![job],
+        instances: vec![instance()],
+    }
+}
+
+pub(crate) fn show_answer() -> ShowAnswer {
+    ShowAnswer {
+        spec_path: "/home/u/versions/wan22.json".to_owned(),
+        spec: spec(),
+        diagnostics: vec![diagnostic()],
+        lock_path: "/home/u/.comfy-cache/resolved/wan22.lock.json".to_owned(),
+        lock: Some(lock()),
+        home: "/volume/comfy-wan22".to_owned(),
+        generation: Some("0f1e2d3c".to_owned()),
+        state: VersionState::Running,
+        lacks: texts(&["model loras/a.safetensors"]),
+        linked_nodes: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
+        instance: Some(instance()),
+    }
+}
+
+pub(crate) fn instance() -> InstanceInfo {
+    InstanceInfo {
+        version_id: id(),
+        home: "/volume/comfy-wan22".to_owned(),
+        generation: "0f1e2d3c".to_owned(),
+        state: InstanceState::Ready { pid: 77, start_ms: 21_000 },
+        url: "http://127.0.0.1:40123".to_owned(),
+        log: "/home/u/.local/state/comfyd/wan22.log".to_owned(),
+    }
+}
+
+pub(crate) fn target() -> Target {
+    Target {
+        version: "wan22".to_owned(),
+        cwd: Some("/home/u".to_owned()),
+        comfy_home: Some("/volume/{version_id}".to_owned()),
+    }
+}
+
+pub(crate) fn id() -> VersionId {
+    VersionId::new("wan22").unwrap()
+}
+
+fn commit(digit: char) -> CommitId {
+    CommitId::new(digit.to_string().repeat(40)).unwrap()
+}
+
+pub(crate) fn rel(path: &str) -> RelPath {
+    RelPath::new(path).unwrap()
+}
+
+fn source() -> ModelSource {
+    ModelSource::parse("hf://owner/repo@v1/a.safetensors").unwrap()
+}
+
+fn checksum() -> String {
+    format!("sha256:{}", "ef".repeat(32))
+}
+
+pub(crate) fn moment() -> jiff::Timestamp {
+    "2025-11-30T12:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,196 @@
+//! A value of every message type, with every field set and every variant listed.
+
+use crate::golden::{Golden, golden};
+use crate::sample_values::*;
+use proto::error::{ErrorData, ErrorKind};
+use proto::event::{TaskKind, TaskState, Unit};
+use proto::method::*;
+use proto::plan::*;
+use proto::rpc::{CancelParams, Message, RequestId, RpcError};
+use proto::spec::{Conflicts, ExcludeNewer, Severity};
+use serde_json::json;
+
+/// All goldens.
+pub(crate) fn all() -> Vec<Golden> {
+    let mut all = envelope();
+    all.extend(first_verbs());
+    all.extend(other_verbs());
+    all.extend(enums());
+    all.extend([golden("spec", &spec()), golden("lock", &lock()), golden("plan", &plan())]);
+    all.extend(old());
+    all
+}
+
+/// Messages of earlier builds: `golden::old::<Type>("name")`.
+fn old() -> Vec<Golden> {
+    Vec::new()
+}
+
+fn envelope() -> Vec<Golden> {
+    let error_data = ErrorData {
+        kind: ErrorKind::Spec,
+        causes: vec!["`versions/wan22.json` has 1 error".to_owned()],
+        hint: Some("correct the spec".to_owned()),
+        diagnostics: vec![diagnostic()],
+        details: vec!["node 3: required input is missing: `ckpt_name`".to_owned()],
+    };
+    let error = RpcError {
+        code: ErrorKind::Spec.code(),
+        message: "the spec has errors".to_owned(),
+        data: Some(error_data.clone()),
+    };
+    let number = RequestId::Number(7);
+    let text = RequestId::Text("a-7".to_owned());
+    vec![
+        golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
+        golden("message_notification", &Message::notification("progress", &progress()).unwrap()),
+        golden("message_result", &Message::result(text.clone(), &StopAnswer { stopped: true }).unwrap()),
+        golden("message_error", &Message::failure(Some(number.clone()), error.clone())),
+        golden("message_error_without_id", &Message::failure(None, error.clone())),
+        golden("rpc_error", &error),
+        golden("error_data", &error_data),
+        golden("cancel_params", &CancelParams { id: number.clone() }),
+        golden("progress_event", &progress()),
+        golden("request_ids", &vec![number, text]),
+    ]
+}
+
+fn first_verbs() -> Vec<Golden> {
+    let hello = Hello {
+        protocol: 1,
+        features: texts(&["progress", "cancel"]),
+        client: "comfyctl 0.1.0".to_owned(),
+        environment: map(&[("HF_TOKEN", ""), ("MODELS_DIR", "/volume/models")]),
+    };
+    let hello_answer = HelloAnswer {
+        protocol: 1,
+        features: texts(&["progress", "cancel"]),
+        version: "0.1.0".to_owned(),
+        pid: 4242,
+        warnings: texts(&["`MODELS_DIR` differs"]),
+    };
+    let resolve_answer = ResolveAnswer {
+        lock: lock(),
+        path: "/home/u/.comfy-cache/resolved/wan22.lock.json".to_owned(),
+        changes: texts(&["ComfyUI: 1111111111 → 2222222222"]),
+        warnings: texts(&["`commit` holds a branch"]),
+    };
+    let realize_answer = RealizeAnswer {
+        version_id: id(),
+        outcome: RealizeOutcome::Realized,
+        home: "/volume/comfy-wan22".to_owned(),
+        generation: "0f1e2d3c".to_owned(),
+        missing: texts(&["model loras/a.safetensors"]),
+        warnings: texts(&["numpy was left out"]),
+        elapsed_ms: 61_234,
+    };
+    let run = Run {
+        target: target(),
+        workflow: serde_json::value::to_raw_value(&json!({"1": {"class_type": "EmptyImage", "inputs": {}}}))
+            .unwrap(),
+        inputs: vec![RunInput { name: "a.png".to_owned(), path: "/home/u/a.png".to_owned() }],
+        output_dir: Some("/home/u/out".to_owned()),
+        timeout_s: Some(600),
+        offline: true,
+    };
+    vec![
+        golden("hello", &hello),
+        golden("hello_answer", &hello_answer),
+        golden("resolve", &Resolve { target: target(), update: true }),
+        golden("resolve_answer", &resolve_answer),
+        golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
+        golden("realize", &Realize { target: target(), offline: true, update: true, detach: true }),
+        golden("realize_answer", &realize_answer),
+        golden("run", &run),
+        golden("run_answer", &run_answer()),
+    ]
+}
+
+fn other_verbs() -> Vec<Golden> {
+    let ui = Ui { target: target(), port: Some(8188), listen: Some("0.0.0.0".to_owned()), offline: true };
+    let check = Check {
+        name: "custom node ComfyUI-KJNodes".to_owned(),
+        outcome: CheckOutcome::Failed,
+        detail: "no module named `cv2`".to_owned(),
+    };
+    let list = List { cwd: Some("/home/u".to_owned()), comfy_home: Some("/volume/{version_id}".to_owned()) };
+    let listed = ListedVersion {
+        version_id: id(),
+        path: "/home/u/versions/wan22.json".to_owned(),
+        state: VersionState::Realized,
+        errors: 2,
+    };
+    let logs_answer = LogsAnswer {
+        path: "/volume/comfy-wan22/log".to_owned(),
+        text: "Prompt executed in 1.00 seconds\n".to_owned(),
+        next: 4096,
+        running: true,
+    };
+    vec![
+        golden("ui", &ui),
+        golden("ui_answer", &UiAnswer { instance: instance(), already_running: true }),
+        golden("test", &Test { target: target(), offline: true }),
+        golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
+        golden("status", &Status {}),
+        golden("status_answer", &status_answer()),
+        golden("list", &list),
+        golden("list_answer", &ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] }),
+        golden("show", &Show { target: target() }),
+        golden("show_answer", &show_answer()),
+        golden("logs", &Logs { target: target(), from: Some(1024), lines: 50 }),
+        golden("logs_answer", &logs_answer),
+        golden("stop", &Stop { target: target() }),
+        golden("stop_answer", &StopAnswer { stopped: true }),
+        golden("shutdown", &Shutdown {}),
+        golden("shutdown_answer", &ShutdownAnswer { pid: 4242 }),
+    ]
+}
+
+/// Each enum with all its variants.
+fn enums() -> Vec<Golden> {
+    use RepositoryAction as R;
+    use TaskKind as K;
+    use VersionState as V;
+    let states = [TaskState::Waiting, TaskState::Running, TaskState::Done, TaskState::Failed];
+    let kinds =
+        [K::Repository, K::Packages, K::Model, K::InstallScript, K::Generation, K::Instance, K::Workflow];
+    let units = [Unit::Bytes, Unit::Objects, Unit::Files, Unit::Packages, Unit::Steps, Unit::Nothing];
+    let outcomes =
+        [RealizeOutcome::Ready, RealizeOutcome::Realized, RealizeOutcome::Repaired, RealizeOutcome::Detached];
+    let instance_states = vec![
+        InstanceState::Starting { pid: 77, for_ms: 1500 },
+        InstanceState::Ready { pid: 77, start_ms: 21_000 },
+        InstanceState::Stopping { pid: 77 },
+        InstanceState::Exited,
+        InstanceState::Failed { reason: "exit status 1".to_owned() },
+    ];
+    let packages = vec![
+        PackagesAction::Present,
+        PackagesAction::Reuse { generation: "0f1e2d3c".to_owned() },
+        PackagesAction::Install,
+    ];
+    let models = vec![
+        ModelAction::Present,
+        ModelAction::Link { from: rel("unet/a.safetensors") },
+        ModelAction::Download,
+        ModelAction::Skipped,
+        ModelAction::Missing,
+    ];
+    let moments = vec![ExcludeNewer::Auto, ExcludeNewer::Off, ExcludeNewer::At(moment())];
+    vec![
+        golden("error_kinds", &ErrorKind::ALL.to_vec()),
+        golden("severities", &vec![Severity::Error, Severity::Warning]),
+        golden("task_kinds", &kinds.to_vec()),
+        golden("task_states", &states.to_vec()),
+        golden("units", &units.to_vec()),
+        golden("realize_outcomes", &outcomes.to_vec()),
+        golden("check_outcomes", &vec![CheckOutcome::Passed, CheckOutcome::Failed, CheckOutcome::Skipped]),
+        golden("instance_states", &instance_states),
+        golden("version_states", &vec![V::Invalid, V::Unresolved, V::Resolved, V::Realized, V::Running]),
+        golden("repository_actions", &vec![R::Present, R::Checkout, R::Fetch, R::Missing]),
+        golden("packages_actions", &packages),
+        golden("model_actions", &models),
+        golden("exclude_newer", &moments),
+        golden("conflicts", &vec![Conflicts::Error, Conflicts::Warn]),
+    ]
+}

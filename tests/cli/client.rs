@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use support::script_daemon::ScriptDaemon;
 
@@ -44,4 +45,11 @@ pub(crate) fn run(command: &mut Command, args: &[&str]) -> Ended {
     let output = command.args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Starts comfyctl with both outputs piped, for tests that do something while it runs.
+pub(crate) fn spawn(daemon: &ScriptDaemon, args: &[&str]) -> Child {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_comfyctl"));
+    command.env_clear().env("COMFYD_SOCKET", daemon.socket()).current_dir(daemon.dir());
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }

@@ -139,3 +139,13 @@ fn a_file_that_is_not_there_is_told_before_the_daemon_is_asked() {
     assert_eq!(ended.status, Some(4));
     assert_eq!(ended.json()["error"]["message"], "failed to read `none.json`");
 }
+
+#[test]
+fn the_readme_names_every_kind_with_its_status() {
+    let readme = include_str!("../../client/README.md");
+    for kind in ErrorKind::ALL {
+        let name = serde_json::to_value(kind).unwrap();
+        let row = format!("| {} | `{}` |", kind.exit_status(), name.as_str().unwrap());
+        assert!(readme.contains(&row), "{row}");
+    }
+}

@@ -1,9 +1,10 @@
 //! Ctrl-C: the first cancels, the second leaves at once; `ui` stops what it started.
 
+use crate::client::spawn;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use support::script_daemon::{Peer, ScriptDaemon};
@@ -20,16 +21,6 @@ fn daemon(script: impl FnOnce(&mut Peer, &Sender<()>) + Send + 'static) -> (Scri
     (daemon, moments)
 }
 
-fn start(daemon: &ScriptDaemon, args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_comfyctl"))
-        .args(args)
-        .env("COMFYD_SOCKET", daemon.socket())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 fn interrupt(child: &Child) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
 }
@@ -42,7 +33,7 @@ fn the_first_cancels_and_waits_for_the_answer() {
         client.expect_cancel(&call);
         client.fail(&call, proto::ErrorKind::Cancelled.code(), "cancelled", &json!({"kind": "cancelled"}));
     });
-    let child = start(&daemon, &["realize", "x"]);
+    let child = spawn(&daemon, &["realize", "x"]);
     moments.recv_timeout(LIMIT).unwrap();
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
@@ -61,7 +52,7 @@ fn the_second_leaves_a_daemon_that_does_not_answer() {
         now.send(()).unwrap();
         assert_eq!(client.receive(), None, "the client hangs up");
     });
-    let child = start(&daemon, &["realize", "x"]);
+    let child = spawn(&daemon, &["realize", "x"]);
     for _ in 0..2 {
         moments.recv_timeout(LIMIT).unwrap();
         interrupt(&child);
@@ -91,7 +82,7 @@ fn ui_stops_comfyui_and_ends_well() {
         }
         client.line(&json!({"jsonrpc": "2.0", "id": next["id"], "result": {"stopped": true}}));
     });
-    let child = start(&daemon, &["ui", "x"]);
+    let child = spawn(&daemon, &["ui", "x"]);
     moments.recv_timeout(LIMIT).unwrap();
     interrupt(&child);
     let output = child.wait_with_output().unwrap();

@@ -1,5 +1,7 @@
 //! Tests of comfyctl as people and programs meet it: its output, its exit status, its signals.
 
+#![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
+
 mod client;
 mod errors;
 mod interrupt;

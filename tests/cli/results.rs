@@ -1,9 +1,8 @@
 //! Results: one JSON document for programs, lines for people; what the calls carry.
 
-use crate::client::{run, with};
+use crate::client::{run, spawn, with};
 use serde_json::{Value, json};
 use std::io::Read as _;
-use std::process::{Command, Stdio};
 use support::script_daemon::ScriptDaemon;
 
 /// Serves one call of `method`, after `hello`.
@@ -143,13 +142,7 @@ fn ui_stays_in_front_until_comfyui_ends_by_itself() {
 fn a_reader_that_left_is_no_error() {
     let daemon =
         serves("logs", json!({"path": "/l", "text": "x\n".repeat(1 << 20), "next": 0, "running": false}));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_comfyctl"))
-        .args(["logs", "x"])
-        .env("COMFYD_SOCKET", daemon.socket())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(&daemon, &["logs", "x"]);
     drop(child.stdout.take());
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();

@@ -3,14 +3,18 @@
 use crate::client::{comfyctl, run};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::script_daemon::ScriptDaemon;
 
+/// Writes a program. Another process writes it: a descriptor of ours that is open for writing could
+/// be inherited by a child that a test beside this one forks just now, and then the kernel refuses
+/// to execute the file (ETXTBSY).
 fn script(dir: &Path, text: &str) -> PathBuf {
     let path = dir.join("comfyd");
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(text).status().unwrap();
+    assert!(status.success());
     path
 }
 

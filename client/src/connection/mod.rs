@@ -131,9 +131,13 @@ impl Connection {
         self.wait(&id, listener, interrupt, None)
     }
 
-    /// Waits until the daemon closes the connection, at most until `deadline`.
-    pub fn wait_for_close(self, deadline: Instant) {
-        while self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+    /// Waits until the daemon closes the connection, the user has enough, or `deadline`.
+    pub fn wait_for_close(self, interrupt: &Interrupt, deadline: Instant) {
+        while !interrupt.is_set() && Instant::now() < deadline {
+            if let Err(RecvTimeoutError::Disconnected) = self.incoming.recv_timeout(TICK) {
+                return;
+            }
+        }
     }
 
     fn wait<M: Method>(

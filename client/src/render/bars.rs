@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Width of a task's name, so that a bar with its figures fits into 80 columns.
-const NAME: usize = 28;
+const NAME: usize = 26;
 
 /// The bars on the terminal.
 pub struct Bars {
@@ -147,9 +147,9 @@ fn look(task: &TaskProgress) -> Look {
 fn template(look: Look) -> &'static str {
     match look {
         Look::Bytes => {
-            "  {prefix} {bar:14.cyan} {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
+            "  {prefix} {bar:12.cyan} {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
         }
-        Look::Counted => "  {prefix} {bar:14.cyan} {pos}/{len} {wide_msg:.dim}",
+        Look::Counted => "  {prefix} {bar:12.cyan} {pos}/{len} {wide_msg:.dim}",
         Look::Spinner => "  {prefix} {spinner:.cyan} {wide_msg:.dim}",
     }
 }

@@ -31,7 +31,7 @@ pub fn run(_: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let pid = answer.read()?.pid;
     let deadline = Instant::now() + LIMIT;
     if let Some(connection) = session.take_connection() {
-        connection.wait_for_close(deadline);
+        connection.wait_for_close(&session.interrupt, deadline);
     }
     let process = format!("/proc/{pid}");
     while Path::new(&process).exists() && Instant::now() < deadline && !session.interrupt.is_set() {

@@ -54,9 +54,20 @@ impl Cache {
             Err(_) => self.discard(url)?,
         }
         self.create(url)?;
-        self.open(url)?.ok_or_else(|| {
-            StoreError::at("open", self.path(url))(std::io::ErrorKind::NotFound.into()).into()
-        })
+        self.open(url)?
+            .ok_or_else(|| StoreError::at("open", self.path(url))(std::io::ErrorKind::NotFound.into()).into())
+    }
+
+    /// Opens the cache of a repository for fetching into it. Call it with the lock held. Blocks.
+    pub(super) fn open_for_fetch(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
+        self.sweep(url);
+        let repo = self.open_or_create(url)?;
+        if pins_hold(&repo) {
+            return Ok(repo);
+        }
+        // A ref without its object would fail this and every later fetch.
+        self.discard(url)?;
+        self.open_or_create(url)
     }
 
     fn create(&self, url: &RepoUrl) -> Result<(), GitError> {
@@ -86,8 +97,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what a killed fetch left behind and gix would trip over. Call it with the lock held. Blocks.
-    pub(super) fn sweep(&self, url: &RepoUrl) {
+    /// Removes what a killed fetch left behind and gix would trip over.
+    fn sweep(&self, url: &RepoUrl) {
         let root = self.path(url);
         let dirs = [root.clone(), root.join("objects/pack"), root.join("refs/comfyd/pin")];
         for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
@@ -103,6 +114,13 @@ impl Cache {
     fn path(&self, url: &RepoUrl) -> PathBuf {
         self.dir.join(url.cache_name())
     }
+}
+
+/// Returns whether every pinned commit is there.
+fn pins_hold(repo: &gix::Repository) -> bool {
+    let Ok(references) = repo.references() else { return false };
+    let Ok(mut pins) = references.all() else { return false };
+    pins.all(|pin| pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.has_object(id))))
 }
 
 /// Returns the name of the ref that pins a commit.

@@ -213,9 +213,9 @@ impl From<&gix::Error> for Cause {
 fn classify(error: &gix::Error) -> Failure {
     let says = |words: &str| error.iter_errors().any(|error| error.to_string().contains(words));
     let io = |kinds: &[std::io::ErrorKind]| {
-        error.iter_errors().any(|e| {
-            e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind()))
-        })
+        error
+            .iter_errors()
+            .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind())))
     };
     use std::io::ErrorKind as Io;
     if io(&[Io::StorageFull, Io::QuotaExceeded, Io::ReadOnlyFilesystem]) {
@@ -228,7 +228,13 @@ fn classify(error: &gix::Error) -> Failure {
     } else if error.is_unauthenticated() || error.is_permission_denied() || says("HTTP status 403") {
         Failure::Denied
     } else if error.can_retry_lenient()
-        || io(&[Io::ConnectionAborted, Io::ConnectionReset, Io::ConnectionRefused, Io::TimedOut, Io::UnexpectedEof])
+        || io(&[
+            Io::ConnectionAborted,
+            Io::ConnectionReset,
+            Io::ConnectionRefused,
+            Io::TimedOut,
+            Io::UnexpectedEof,
+        ])
         || error.iter_errors().any(|e| e.downcast_ref::<reqwest::Error>().is_some())
     {
         Failure::Unreachable

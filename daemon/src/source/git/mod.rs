@@ -129,7 +129,8 @@ impl Git {
         task: &Task,
     ) -> Result<Vec<submodules::Submodule>, GitError> {
         let (cache, here, wanted) = (self.cache.clone(), url.clone(), commit.clone());
-        let present = blocking::local(url.shown(), move || submodules_of_whole(&cache, here, &wanted)).await?;
+        let present =
+            blocking::local(url.shown(), move || submodules_of_whole(&cache, here, &wanted)).await?;
         if let Some(submodules) = present {
             return Ok(submodules);
         }
@@ -144,8 +145,7 @@ impl Git {
             if let Some(submodules) = submodules_of_whole(cache, url.clone(), &commit)? {
                 return Ok(submodules);
             }
-            cache.sweep(url);
-            let repo = cache.open_or_create(url)?;
+            let repo = cache.open_for_fetch(url)?;
             remote::receive_commit(&repo, url, &commit, git_ref.as_deref(), control)?;
             submodules::of(&Cached::get(cache, url.clone(), &commit)?)
         })
@@ -229,7 +229,8 @@ impl Git {
         work: impl Fn(&Cache, &RepoUrl, &Control) -> Result<T, GitError> + Send + Sync + 'static,
     ) -> Result<T, GitError> {
         const ATTEMPTS: usize = 3;
-        let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_factor(4.0);
+        let pauses =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(300)).with_factor(4.0);
         let mut pauses = pauses.with_max_times(ATTEMPTS - 1).with_jitter().build().enumerate();
         let work = Arc::new(work);
         loop {

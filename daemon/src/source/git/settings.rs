@@ -54,7 +54,9 @@ impl Settings {
             // Also after insteadOf: nothing that runs a command of the link's choice.
             "protocol.allow=never".to_owned(),
         ];
-        fixed.extend(["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")));
+        fixed.extend(
+            ["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")),
+        );
         fixed
     }
 
@@ -69,11 +71,10 @@ impl Settings {
                 xdg.into_iter().chain(home.as_ref().map(|home| home.join(".gitconfig"))).collect()
             }
         };
-        let mut found = paths
-            .into_iter()
-            .filter(|path| path.is_file())
-            .map(|path| Metadata::from(Source::User).at(path));
-        let options = gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
+        let mut found =
+            paths.into_iter().filter(|path| path.is_file()).map(|path| Metadata::from(Source::User).at(path));
+        let options =
+            gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
         let file = File::from_paths_metadata_buf(&mut found, &mut Vec::new(), false, options)?;
         Ok(file.map(only_copied))
     }

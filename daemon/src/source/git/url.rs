@@ -123,10 +123,22 @@ mod tests {
 
     #[test]
     fn only_known_transports_and_no_options() {
-        for good in ["https://h/a/b", "http://h/b.git", "ssh://git@h/b", "git@h:a/b.git", "git://h/b", "/srv/b"] {
+        for good in
+            ["https://h/a/b", "http://h/b.git", "ssh://git@h/b", "git@h:a/b.git", "git://h/b", "/srv/b"]
+        {
             assert!(RepoUrl::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "-u", "--upload-pack=x", "ext::sh -c x", "ftp://h/b", "x::y", "ssh://-oProxy/b", "a/b", "h\n"] {
+        for bad in [
+            "",
+            "-u",
+            "--upload-pack=x",
+            "ext::sh -c x",
+            "ftp://h/b",
+            "x::y",
+            "ssh://-oProxy/b",
+            "a/b",
+            "h\n",
+        ] {
             assert!(RepoUrl::parse(bad).is_err(), "{bad}");
         }
     }

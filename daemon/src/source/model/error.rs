@@ -96,14 +96,18 @@ impl ModelError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Refused { hint, .. } => return hint.clone(),
-            Self::Http(HttpError::Client(_)) => "install the system's certificates (package `ca-certificates`)",
+            Self::Http(HttpError::Client(_)) => {
+                "install the system's certificates (package `ca-certificates`)"
+            }
             Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
             Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",
-            Self::Store(error) if is_full(&error.source) => "free some space or set MODELS_DIR to another disk",
+            Self::Store(error) if is_full(&error.source) => {
+                "free some space or set MODELS_DIR to another disk"
+            }
             _ => return None,
         };
         Some(hint.to_owned())

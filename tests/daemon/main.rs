@@ -1,5 +1,7 @@
 //! The daemon's rooms together, against real parts and doubles of the outside.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod source_git;
 mod source_model;
 

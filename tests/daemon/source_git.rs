@@ -251,6 +251,9 @@ async fn failures_of_the_host_have_their_kinds() {
     let resolved = here.git.resolve_ref(&here.ctx, node.url(), None).await.unwrap();
     assert_eq!(resolved.commit.as_str(), commit, "one failure of the server is got over");
     assert!(here.ctx.progress.subscribe().borrow().notes[0].text.contains("attempt 2 of 3"));
+    let commit = id(&"1".repeat(40));
+    let unknown = here.fetch(node.url(), &commit).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown:?}");
     let local = resolve("/nowhere/at/all.git").await;
     assert_eq!(local.kind(), ErrorKind::NotFound, "{local:?}");
 }
@@ -260,9 +263,10 @@ async fn an_unreachable_host_is_a_matter_of_the_network() {
     // Nobody listens on a port that was just given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let here = Here::new();
-    let url = format!("http://user:s3cr3t@127.0.0.1:{port}/x.git");
+    let url = format!("https://user:s3cr3t@127.0.0.1:{port}/x.git");
     let error = here.git.resolve_ref(&here.ctx, &url, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("proxy")), "{error:?}");
     let everything = format!("{error} {error:?} {:?}", here.ctx.progress.subscribe().borrow());
     assert!(!everything.contains("s3cr3t"), "{everything}");
 }
@@ -378,6 +382,19 @@ async fn the_users_git_configuration_says_how_hosts_are_reached() {
         here.fetch(url, &resolved.commit).await.unwrap();
         assert!(here.git.has(url, &resolved.commit));
     }
+}
+
+#[tokio::test]
+async fn a_broken_git_configuration_is_named_and_matters_only_for_connecting() {
+    let remote = GitRemote::start();
+    let node = remote.repository("node");
+    let commit = id(&node.commit(&[("a.py", "1")]));
+    let here = Here::new();
+    here.fetch(node.url(), &commit).await.unwrap();
+    std::fs::write(here.home.path().join(".gitconfig"), "[[[").unwrap();
+    let error = here.git.resolve_ref(&here.ctx, node.url(), None).await.unwrap_err();
+    assert!(matches!(error, GitError::Settings(_)), "{error:?}");
+    here.checkout(node.url(), &commit).await.unwrap();
 }
 
 // With git-lfs installed for the whole machine, its filter used to run in checkouts and fail.

@@ -31,14 +31,13 @@ impl Here {
         Self { dir: tempfile::tempdir().unwrap(), ctx: Ctx::new(), models }
     }
 
-    /// With both hosts played by `server`.
-    fn played_by(server: &FileServer) -> Self {
-        let endpoint = Some(server.url(""));
+    /// With Hugging Face and Civitai played by servers.
+    fn played_by(hub: &FileServer, civitai: &FileServer) -> Self {
         Self::with_hosts(ModelHosts {
             hf_token: Some("hf-s3cr3t".to_owned()),
-            hf_endpoint: endpoint.clone(),
+            hf_endpoint: Some(hub.url("")),
             civitai_token: Some("civitai-s3cr3t".to_owned()),
-            civitai_endpoint: endpoint,
+            civitai_endpoint: Some(civitai.url("")),
         })
     }
 
@@ -200,31 +199,23 @@ async fn what_is_not_a_model_never_gets_its_name() {
 
 #[tokio::test]
 async fn a_token_goes_to_its_host_and_no_further() {
-    let server = FileServer::start();
-    server.put("/stored", bytes(10));
-    server
-        .always("/o/r/resolve/main/a.bin", Fault::Redirect(server.other_url("/stored?X-Amz-Signature=abc")));
-    server.always("/api/download/models/7", Fault::Redirect(server.other_url("/stored")));
-    let here = Here::played_by(&server);
+    let (hub, civitai) = (FileServer::start(), FileServer::start());
+    hub.put("/stored", bytes(10));
+    let stored = hub.other_url("/stored?X-Amz-Signature=abc");
+    hub.always("/o/r/resolve/main/a.bin", Fault::Redirect(stored.clone()));
+    civitai.always("/api/download/models/7", Fault::Redirect(stored.clone()));
+    let here = Here::played_by(&hub, &civitai);
     here.fetch("hf://o/r/a.bin", "vae/a.bin").await.unwrap();
     here.fetch("civitai://models/7", "vae/b.bin").await.unwrap();
-    here.fetch(&server.other_url("/stored"), "vae/c.bin").await.unwrap();
-    let tokens: Vec<_> = server
-        .seen()
-        .into_iter()
-        .map(|seen| (seen.host.split(':').next().unwrap().to_owned(), seen.authorization))
-        .collect();
-    let (ours, other) = ("127.0.0.1".to_owned(), "localhost".to_owned());
-    // Both hosts are one address here, where the Hub's token comes first.
-    let token = Some("Bearer hf-s3cr3t".to_owned());
-    let expected = [
-        (ours.clone(), token.clone()),
-        (other.clone(), None),
-        (ours, token),
-        (other.clone(), None),
-        (other, None),
-    ];
-    assert_eq!(tokens, expected);
+    here.fetch(&stored, "vae/c.bin").await.unwrap();
+    let tokens = |server: &FileServer| -> Vec<_> {
+        let seen = server.seen().into_iter();
+        seen.map(|seen| (seen.host.split(':').next().unwrap().to_owned(), seen.authorization)).collect()
+    };
+    let stored = ("localhost".to_owned(), None);
+    let asked = |token: &str| ("127.0.0.1".to_owned(), Some(format!("Bearer {token}")));
+    assert_eq!(tokens(&hub), [asked("hf-s3cr3t"), stored.clone(), stored.clone(), stored]);
+    assert_eq!(tokens(&civitai), [asked("civitai-s3cr3t")]);
 }
 
 #[tokio::test]
@@ -253,7 +244,7 @@ async fn refusals_say_what_to_do_and_hold_no_secret() {
     let login = r#"{"error":"Unauthorized","message":"log in first"}"#;
     server.always("/api/download/models/7", Fault::Status(401, vec![], login));
     server.always("/signed.bin", Fault::Status(403, vec![], "<Error>expired</Error>"));
-    let here = Here::played_by(&server);
+    let here = Here::played_by(&server, &server);
     let signed = server.url("/signed.bin?X-Amz-Signature=abc123&expires=1");
     let table = [
         ("hf://o/gated/a.bin", ErrorKind::Access, "/o/gated"),

@@ -153,8 +153,8 @@ async fn handle(
     let bytes = served.content.slice(start..end);
     match fault {
         None => whole_or_part(&served, start..end, Body::from(bytes)),
-        Some(Fault::CutAfter(count)) => whole_or_part(&served, start..end, broken(bytes, count, false)),
-        Some(Fault::StallAfter(count)) => whole_or_part(&served, start..end, broken(bytes, count, true)),
+        Some(Fault::CutAfter(count)) => whole_or_part(&served, start..end, broken(&bytes, count, false)),
+        Some(Fault::StallAfter(count)) => whole_or_part(&served, start..end, broken(&bytes, count, true)),
         Some(Fault::Status(status, headers, body)) => {
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let status = StatusCode::from_u16(status).expect("a test names a valid status");
@@ -192,7 +192,7 @@ fn whole_or_part(served: &Served, part: std::ops::Range<usize>, body: Body) -> R
 }
 
 /// A body that ends after `count` bytes, by an error or by silence.
-fn broken(bytes: Bytes, count: usize, stall: bool) -> Body {
+fn broken(bytes: &Bytes, count: usize, stall: bool) -> Body {
     let first = bytes.slice(..count.min(bytes.len()));
     let stream = futures_util::stream::unfold(Some(first), move |first| async move {
         match first {

@@ -4,6 +4,7 @@ use super::url::redact;
 use crate::store::commit::StoreError;
 use crate::store::flock::LockError;
 use proto::{CommitId, ErrorKind};
+use std::io::ErrorKind as Io;
 
 /// Why something about a repository did not work.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,7 @@ impl GitError {
     /// Returns the kind, which decides exit status and error code.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Url { .. } => ErrorKind::Spec,
+            Self::Url { .. } | Self::Content { .. } => ErrorKind::Spec,
             Self::Settings(_) => ErrorKind::Toolchain,
             Self::Remote { failure, .. } => match failure {
                 Failure::Denied => ErrorKind::Access,
@@ -136,10 +137,8 @@ impl GitError {
             | Self::Empty(_)
             | Self::UnknownCommit { .. }
             | Self::NotCached { .. } => ErrorKind::NotFound,
-            Self::Content { .. } => ErrorKind::Spec,
-            Self::Cache { .. } | Self::Store(_) => ErrorKind::Disk,
+            Self::Cache { .. } | Self::Store(_) | Self::Lock(LockError::Store(_)) => ErrorKind::Disk,
             Self::Lock(LockError::Timeout { .. }) => ErrorKind::Busy,
-            Self::Lock(LockError::Store(_)) => ErrorKind::Disk,
             Self::Lock(LockError::Cancelled(_)) | Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::Panicked(_) => ErrorKind::Internal,
         }
@@ -212,12 +211,11 @@ impl From<&gix::Error> for Cause {
 
 fn classify(error: &gix::Error) -> Failure {
     let says = |words: &str| error.iter_errors().any(|error| error.to_string().contains(words));
-    let io = |kinds: &[std::io::ErrorKind]| {
+    let io = |kinds: &[Io]| {
         error
             .iter_errors()
             .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind())))
     };
-    use std::io::ErrorKind as Io;
     if io(&[Io::StorageFull, Io::QuotaExceeded, Io::ReadOnlyFilesystem]) {
         Failure::Disk
     } else if says("not our ref") {

@@ -10,7 +10,7 @@ use gix::bstr::{BStr, BString};
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::client::blocking_io::{Transport, http};
 use gix::remote::fetch::{Shallow, Tags};
-use gix::remote::{Connection, Direction};
+use gix::remote::{Connection, Direction, ref_map};
 use proto::CommitId;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ pub(super) fn list(repo: &gix::Repository, url: &RepoUrl, names: &[String]) -> R
     let listed = || {
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs, Direction::Fetch)?;
-        let (map, _) = connect(&remote)?.ref_map(gix::progress::Discard, Default::default())?;
+        let (map, _) = connect(&remote)?.ref_map(gix::progress::Discard, ref_map::Options::default())?;
         Ok(map.remote_refs)
     };
     Ok(listed().map_err(failed)?.into_iter().filter_map(as_listed).collect())
@@ -112,7 +112,7 @@ fn receive(
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs.iter().map(|spec| BString::from(spec.as_str())), Direction::Fetch)?;
         let mut progress = control.counters.tree();
-        let prepared = connect(&remote)?.prepare_fetch(&mut progress, Default::default())?;
+        let prepared = connect(&remote)?.prepare_fetch(&mut progress, ref_map::Options::default())?;
         prepared.with_shallow(shallow.clone()).receive(progress, &control.interrupt).map(drop)
     };
     if control.interrupted() {

@@ -1,6 +1,6 @@
 //! What a host's answer means.
 
-use super::error::ModelError;
+use super::error::{Again, ModelError};
 use super::link::hub_page;
 use crate::config::ModelHosts;
 use crate::source::http::{Answer, number, retry_after};
@@ -102,8 +102,12 @@ async fn refused(source: &ModelSource, hosts: &ModelHosts, mut response: reqwest
         Location::Http(_) | Location::File(_) => None,
     };
     let Verdict { says, kind, hint, transient } = verdict.unwrap_or_else(|| plain(status));
-    let transient = transient.then(|| retry_after(headers));
-    ModelError::Refused { link: link(source), status: status.as_u16(), says, kind, hint, transient }
+    let again = match retry_after(headers) {
+        _ if !transient => Again::Never,
+        Some(pause) => Again::After(pause),
+        None => Again::Later,
+    };
+    ModelError::Refused { link: link(source), status: status.as_u16(), says, kind, hint, again }
 }
 
 #[derive(Debug)]

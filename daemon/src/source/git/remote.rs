@@ -107,10 +107,10 @@ fn histories(
         return Ok(Vec::new());
     }
     // A ref that is gone since it was pinned is no reason to give up.
-    let named = choose(url, git_ref, &listed).ok().flatten();
-    let named = named.map(|found| vec![format!("+{}:refs/comfyd/seen/named", found.name)]);
+    let chosen = choose(url, git_ref, &listed).ok().flatten();
+    let chosen = chosen.map(|found| vec![format!("+{}:refs/comfyd/seen/named", found.name)]);
     let all = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/comfyd/seen/{kind}/*"));
-    Ok(named.into_iter().chain([all.to_vec()]).collect())
+    Ok(chosen.into_iter().chain([all.to_vec()]).collect())
 }
 
 fn receive(

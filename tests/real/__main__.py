@@ -78,7 +78,7 @@ def _explain(product: Product) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.real", description=__doc__)
     programs = CHECKOUT / "target/debug"
-    parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
+    parser.add_argument("--programs", type=lambda text: Path(text).resolve(), default=programs, help="where comfyctl and comfyd lie")
     parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/real", help="where to work: 15 GB")
     parser.add_argument("--keep", action="store_true", help="leave everything there")
     options = parser.parse_args()

@@ -10,7 +10,7 @@ from typing import Any
 from . import comfyui, model, node
 from .product import Product
 from .server import Server
-from .workflow import check_images, workflow
+from .workflow import check_images, refused, workflow
 
 VERSION = "real"
 REALIZE_S = 900
@@ -110,9 +110,7 @@ class Scenario:
 
     def refused_workflow(self) -> None:
         """a model that is not there is told in ComfyUI's words"""
-        refused = workflow(model_name="absent.safetensors")
-        del refused["5"]  # a part that is valid would be run
-        file = self._write(refused, "refused.json")
+        file = self._write(refused(), "refused.json")
         _, text = self.product.comfyctl(
             "run", "--version-id", VERSION, "--workflow", file, status=_WORKFLOW_REFUSED, limit_s=START_S
         )

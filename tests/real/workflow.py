@@ -14,17 +14,31 @@ INVERTED, UPSCALED = "5", "6"
 """Ids of the nodes that save images."""
 
 
-def workflow(model_name: str = model.FILE_NAME) -> dict[str, object]:
+def workflow() -> dict[str, object]:
     """Returns the workflow in API format: a flat image, inverted, then upscaled."""
     red, green, blue = COLOUR
     size = {"width": WIDTH, "height": HEIGHT, "batch_size": 1}
     return {
         "1": _node("EmptyImage", **size, color=red << 16 | green << 8 | blue),
         "2": _node(node.CLASS_TYPE, image=["1", 0], against="white"),
-        "3": _node("UpscaleModelLoader", model_name=model_name),
+        "3": _node("UpscaleModelLoader", model_name=model.FILE_NAME),
         "4": _node("ImageUpscaleWithModel", upscale_model=["3", 0], image=["2", 0]),
         INVERTED: _node("SaveImage", images=["2", 0], filename_prefix="inverted"),
         UPSCALED: _node("SaveImage", images=["4", 0], filename_prefix="upscaled"),
+    }
+
+
+def refused() -> dict[str, object]:
+    """Returns a workflow that ComfyUI refuses: it names a model that is not there.
+
+    The loader is one of the old kind. ComfyUI 0.3.75 checks the lists of those alone; a loader of the new
+    kind (`UpscaleModelLoader`) is accepted with any name, and fails when it runs.
+    """
+    return {
+        "1": _node("CheckpointLoaderSimple", ckpt_name="absent.safetensors"),
+        "2": _node("EmptyLatentImage", width=WIDTH, height=HEIGHT, batch_size=1),
+        "3": _node("VAEDecode", samples=["2", 0], vae=["1", 2]),
+        "4": _node("SaveImage", images=["3", 0], filename_prefix="refused"),
     }
 
 

@@ -123,7 +123,12 @@ impl FileServer {
     }
 }
 
-async fn handle(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn handle(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     shared.seen.lock().expect("no panic with the lock held").push(Seen {
         path: uri.to_string(),
@@ -148,8 +153,8 @@ async fn handle(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
     let bytes = served.content.slice(start..end);
     match fault {
         None => whole_or_part(&served, start..end, Body::from(bytes)),
-        Some(Fault::CutAfter(count)) => whole_or_part(&served, start..end, broken(bytes, count, false)),
-        Some(Fault::StallAfter(count)) => whole_or_part(&served, start..end, broken(bytes, count, true)),
+        Some(Fault::CutAfter(count)) => whole_or_part(&served, start..end, broken(&bytes, count, false)),
+        Some(Fault::StallAfter(count)) => whole_or_part(&served, start..end, broken(&bytes, count, true)),
         Some(Fault::Status(status, headers, body)) => {
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let status = StatusCode::from_u16(status).expect("a test names a valid status");
@@ -187,7 +192,7 @@ fn whole_or_part(served: &Served, part: std::ops::Range<usize>, body: Body) -> R
 }
 
 /// A body that ends after `count` bytes, by an error or by silence.
-fn broken(bytes: Bytes, count: usize, stall: bool) -> Body {
+fn broken(bytes: &Bytes, count: usize, stall: bool) -> Body {
     let first = bytes.slice(..count.min(bytes.len()));
     let stream = futures_util::stream::unfold(Some(first), move |first| async move {
         match first {

@@ -160,7 +160,9 @@ impl Repository {
         neutral(&mut command).args(args).current_dir(&self.path);
         command.env("GIT_AUTHOR_DATE", &date).env("GIT_COMMITTER_DATE", &date);
         for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "Test").env(format!("GIT_{who}_EMAIL"), "test@example.org");
+            command
+                .env(format!("GIT_{who}_NAME"), "Test")
+                .env(format!("GIT_{who}_EMAIL"), "test@example.org");
         }
         let output = command.output().expect("git runs");
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -199,7 +201,9 @@ async fn handle(
     if faults.private && !headers.contains_key("authorization") {
         return answer(401, &[("www-authenticate", "Basic realm=\"git\"")], Body::empty());
     }
-    if faults.refuse_hidden && let Some(id) = hidden_want(&shared.root, &uri, &body) {
+    if faults.refuse_hidden
+        && let Some(id) = hidden_want(&shared.root, &uri, &body)
+    {
         let message = format!("ERR upload-pack: not our ref {id}");
         let line = format!("{:04x}{message}", message.len() + 4);
         return answer(200, &[("content-type", "application/x-git-upload-pack-result")], Body::from(line));
@@ -214,7 +218,8 @@ async fn handle(
 fn hidden_want(root: &Path, uri: &Uri, body: &[u8]) -> Option<String> {
     let repository = uri.path().strip_suffix("/git-upload-pack")?.trim_start_matches('/');
     let mut list = Command::new("git");
-    let list = neutral(&mut list).current_dir(root.join(repository)).args(["show-ref", "--head", "--dereference"]);
+    let list =
+        neutral(&mut list).current_dir(root.join(repository)).args(["show-ref", "--head", "--dereference"]);
     let shown = String::from_utf8_lossy(&list.output().ok()?.stdout).into_owned();
     let body = String::from_utf8_lossy(body);
     let wants = body.split("want ").skip(1).filter_map(|rest| rest.get(..40));
@@ -256,7 +261,8 @@ async fn cgi(
     let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(output.len());
     let head = String::from_utf8_lossy(&output[..end]).into_owned();
     let fields: Vec<(&str, &str)> = head.lines().filter_map(|line| line.split_once(": ")).collect();
-    let status = fields.iter().find(|(name, _)| *name == "Status").and_then(|(_, value)| value.get(..3)?.parse().ok());
+    let status =
+        fields.iter().find(|(name, _)| *name == "Status").and_then(|(_, value)| value.get(..3)?.parse().ok());
     let fields: Vec<_> = fields.into_iter().filter(|(name, _)| *name != "Status").collect();
     let body = output.get(end + 4..).unwrap_or_default().to_vec();
     Ok(answer(status.unwrap_or(200), &fields, Body::from(body)))

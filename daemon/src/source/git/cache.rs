@@ -40,26 +40,37 @@ impl Cache {
             // Several users may share a volume; what is in here is checked by its hash.
             .with(gix::sec::Trust::Full);
         let opened = options.open(path).map_err(GitError::cache("open", url.shown()))?;
-        let mut repo = opened.to_thread_local();
-        self.settings.apply(&mut repo)?;
-        Ok(Some(repo))
+        Ok(Some(opened.to_thread_local()))
     }
 
-    /// Opens the cache of a repository, made anew where it is absent or broken. Blocks.
+    /// Opens the cache of a repository, made anew where it is absent or broken, ready to
+    /// connect. Blocks.
     pub(super) fn open_or_create(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
-        match self.open(url) {
-            Ok(Some(repo)) => return Ok(repo),
-            Ok(None) => {}
-            Err(error @ GitError::Settings(_)) => return Err(error),
-            Err(_) => self.discard(url)?,
-        }
-        self.create(url)?;
-        self.open(url)?.ok_or_else(|| {
-            StoreError::at("open", self.path(url))(std::io::ErrorKind::NotFound.into()).into()
-        })
+        let mut repo = match self.open(url) {
+            Ok(Some(repo)) => repo,
+            Ok(None) => self.create(url)?,
+            Err(_) => {
+                self.discard(url)?;
+                self.create(url)?
+            }
+        };
+        self.settings.apply(&mut repo)?;
+        Ok(repo)
     }
 
-    fn create(&self, url: &RepoUrl) -> Result<(), GitError> {
+    /// Opens the cache of a repository for fetching into it. Call it with the lock held. Blocks.
+    pub(super) fn open_for_fetch(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
+        self.sweep(url);
+        let repo = self.open_or_create(url)?;
+        if pins_hold(&repo) {
+            return Ok(repo);
+        }
+        // A ref without its object would fail this and every later fetch.
+        self.discard(url)?;
+        self.open_or_create(url)
+    }
+
+    fn create(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
         create_dir_all(&self.dir)?;
         let path = self.path(url);
         let staging = staging_path(&path);
@@ -70,8 +81,11 @@ impl Cache {
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();
         }
-        // Someone else may have made it meanwhile, which is as good.
-        if path.exists() { Ok(()) } else { Ok(published?) }
+        match self.open(url)? {
+            // Also where someone else has made it meanwhile, which is as good.
+            Some(repo) => Ok(repo),
+            None => Err(published.err().unwrap_or_else(|| vanished(&path)).into()),
+        }
     }
 
     /// Throws the cache of a repository away. Readers that have it open are not disturbed. Blocks.
@@ -86,8 +100,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what a killed fetch left behind and gix would trip over. Call it with the lock held. Blocks.
-    pub(super) fn sweep(&self, url: &RepoUrl) {
+    /// Removes what a killed fetch left behind and gix would trip over.
+    fn sweep(&self, url: &RepoUrl) {
         let root = self.path(url);
         let dirs = [root.clone(), root.join("objects/pack"), root.join("refs/comfyd/pin")];
         for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
@@ -103,6 +117,17 @@ impl Cache {
     fn path(&self, url: &RepoUrl) -> PathBuf {
         self.dir.join(url.cache_name())
     }
+}
+
+fn vanished(path: &Path) -> StoreError {
+    StoreError::at("open", path)(std::io::ErrorKind::NotFound.into())
+}
+
+/// Returns whether every pinned commit is there.
+fn pins_hold(repo: &gix::Repository) -> bool {
+    let Ok(references) = repo.references() else { return false };
+    let Ok(mut pins) = references.all() else { return false };
+    pins.all(|pin| pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.has_object(id))))
 }
 
 /// Returns the name of the ref that pins a commit.

@@ -84,8 +84,10 @@ fn write_one(cached: &Cached, dest: &Path, control: &Control) -> Result<usize, G
     let mut options = cached.repo.checkout_options(source).map_err(failed())?;
     options.destination_is_initially_empty = true;
     options.thread_limit = Some(WRITERS);
+    // gix's own count leaves symbolic links out and submodules in.
+    let count = index.entries().iter().filter(|entry| entry.mode != Mode::COMMIT).count();
     let counters = &control.counters;
-    counters.objects_total.fetch_add(index.entries().len(), Ordering::Relaxed);
+    counters.objects_total.fetch_add(count, Ordering::Relaxed);
     let files = Files(counters.objects.clone());
     let objects = cached.repo.objects.clone().into_arc();
     let objects = objects.map_err(|source| StoreError::at("read", cached.repo.path())(source))?;
@@ -110,7 +112,7 @@ fn write_one(cached: &Cached, dest: &Path, control: &Control) -> Result<usize, G
         let reason = format!("two of its files have one name on this filesystem: `{}`", collision.path);
         return Err(cached.content(reason));
     }
-    Ok(outcome.files_updated)
+    Ok(count)
 }
 
 /// Adds gix's count of files to ours.
@@ -135,7 +137,9 @@ fn lfs_pointers(cached: &Cached, prefix: &str) -> Result<Vec<String>, GitError> 
     let failed = || GitError::cache("read", cached.url.shown());
     let index = cached.repo.index_from_tree(&cached.tree()?.id).map_err(failed())?;
     let mut found = Vec::new();
-    for entry in index.entries().iter().filter(|entry| matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE)) {
+    for entry in
+        index.entries().iter().filter(|entry| matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE))
+    {
         let header = cached.repo.find_header(entry.id).map_err(failed())?;
         if header.size() >= LFS_POINTER_LIMIT {
             continue;

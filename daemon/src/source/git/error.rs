@@ -4,6 +4,7 @@ use super::url::redact;
 use crate::store::commit::StoreError;
 use crate::store::flock::LockError;
 use proto::{CommitId, ErrorKind};
+use std::io::ErrorKind as Io;
 
 /// Why something about a repository did not work.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,7 @@ impl GitError {
     /// Returns the kind, which decides exit status and error code.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Url { .. } => ErrorKind::Spec,
+            Self::Url { .. } | Self::Content { .. } => ErrorKind::Spec,
             Self::Settings(_) => ErrorKind::Toolchain,
             Self::Remote { failure, .. } => match failure {
                 Failure::Denied => ErrorKind::Access,
@@ -140,10 +141,8 @@ impl GitError {
             | Self::UnknownCommit { .. }
             | Self::NotCached { .. } => ErrorKind::NotFound,
             Self::Offline(_) => ErrorKind::Offline,
-            Self::Content { .. } => ErrorKind::Spec,
-            Self::Cache { .. } | Self::Store(_) => ErrorKind::Disk,
+            Self::Cache { .. } | Self::Store(_) | Self::Lock(LockError::Store(_)) => ErrorKind::Disk,
             Self::Lock(LockError::Timeout { .. }) => ErrorKind::Busy,
-            Self::Lock(LockError::Store(_)) => ErrorKind::Disk,
             Self::Lock(LockError::Cancelled(_)) | Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::Panicked(_) => ErrorKind::Internal,
         }
@@ -216,12 +215,11 @@ impl From<&gix::Error> for Cause {
 
 fn classify(error: &gix::Error) -> Failure {
     let says = |words: &str| error.iter_errors().any(|error| error.to_string().contains(words));
-    let io = |kinds: &[std::io::ErrorKind]| {
-        error.iter_errors().any(|e| {
-            e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind()))
-        })
+    let io = |kinds: &[Io]| {
+        error
+            .iter_errors()
+            .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind())))
     };
-    use std::io::ErrorKind as Io;
     if io(&[Io::StorageFull, Io::QuotaExceeded, Io::ReadOnlyFilesystem]) {
         Failure::Disk
     } else if says("not our ref") {
@@ -232,7 +230,13 @@ fn classify(error: &gix::Error) -> Failure {
     } else if error.is_unauthenticated() || error.is_permission_denied() || says("HTTP status 403") {
         Failure::Denied
     } else if error.can_retry_lenient()
-        || io(&[Io::ConnectionAborted, Io::ConnectionReset, Io::ConnectionRefused, Io::TimedOut, Io::UnexpectedEof])
+        || io(&[
+            Io::ConnectionAborted,
+            Io::ConnectionReset,
+            Io::ConnectionRefused,
+            Io::TimedOut,
+            Io::UnexpectedEof,
+        ])
         || error.iter_errors().any(|e| e.downcast_ref::<reqwest::Error>().is_some())
     {
         Failure::Unreachable

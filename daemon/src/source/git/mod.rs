@@ -31,6 +31,7 @@ use proto::CommitId;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use submodules::Submodule;
 use url::RepoUrl;
 
 /// How long to wait for another process that fetches into the same cache.
@@ -103,51 +104,48 @@ impl Git {
         git_ref: Option<&str>,
         task: &Task,
     ) -> Result<(), GitError> {
-        let mut queue = vec![(RepoUrl::parse(url)?, commit.clone(), git_ref.map(str::to_owned), 0)];
+        let git_ref = git_ref.map(str::to_owned);
+        let mut queue = vec![(Wanted { url: RepoUrl::parse(url)?, commit: commit.clone(), git_ref }, 0)];
         let mut seen = std::collections::HashSet::new();
-        while let Some((url, commit, git_ref, depth)) = queue.pop() {
-            if !seen.insert((url.clone(), commit.clone())) {
+        while let Some((wanted, depth)) = queue.pop() {
+            if !seen.insert((wanted.url.clone(), wanted.commit.clone())) {
                 continue;
             }
-            let children = self.fetch_one(ctx, &url, &commit, git_ref, task).await?;
+            let children = self.fetch_one(ctx, wanted.clone(), task).await?;
             if !children.is_empty() && (depth == submodules::MAX_DEPTH || seen.len() > MAX_SUBMODULES) {
                 let reason = "its submodules nest too deeply".to_owned();
-                return Err(GitError::Content { url: url.shown().to_owned(), commit, reason });
+                let (url, commit) = (wanted.url.shown().to_owned(), wanted.commit);
+                return Err(GitError::Content { url, commit, reason });
             }
-            queue.extend(children.into_iter().map(|child| (child.url, child.commit, None, depth + 1)));
+            let children = children.into_iter().map(|Submodule { url, commit, .. }| (url, commit));
+            queue.extend(children.map(|(url, commit)| (Wanted { url, commit, git_ref: None }, depth + 1)));
         }
         Ok(())
     }
 
     /// Fetches one commit, unless it is there, and returns its submodules.
-    async fn fetch_one(
-        &self,
-        ctx: &Ctx,
-        url: &RepoUrl,
-        commit: &CommitId,
-        git_ref: Option<String>,
-        task: &Task,
-    ) -> Result<Vec<submodules::Submodule>, GitError> {
-        let (cache, here, wanted) = (self.cache.clone(), url.clone(), commit.clone());
-        let present = blocking::local(url.shown(), move || submodules_of_whole(&cache, here, &wanted)).await?;
-        if let Some(submodules) = present {
+    async fn fetch_one(&self, ctx: &Ctx, wanted: Wanted, task: &Task) -> Result<Vec<Submodule>, GitError> {
+        let url = wanted.url.clone();
+        let (cache, local) = (self.cache.clone(), wanted.clone());
+        let present = move || submodules_of_whole(&cache, local.url, &local.commit);
+        if let Some(submodules) = blocking::local(url.shown(), present).await? {
             return Ok(submodules);
         }
         let what = format!("the git cache of {}", url.shown());
         task.waiting("another fetch of the same repository");
-        let lock = FileLock::take(ctx, self.cache.lock_path(url), &what, LOCK_DEADLINE).await?;
+        let lock = FileLock::take(ctx, self.cache.lock_path(&url), &what, LOCK_DEADLINE).await?;
         task.detail("fetching");
         // The lock goes with the work: a thread that outlives its caller still owns the cache.
-        let (lock, commit) = (Arc::new(lock), commit.clone());
-        self.with_retries(ctx, url, Some(task), move |cache, url, control| {
+        let lock = Arc::new(lock);
+        self.with_retries(ctx, &url, Some(task), move |cache, url, control| {
             let _held = &lock;
-            if let Some(submodules) = submodules_of_whole(cache, url.clone(), &commit)? {
+            let Wanted { commit, git_ref, .. } = &wanted;
+            if let Some(submodules) = submodules_of_whole(cache, url.clone(), commit)? {
                 return Ok(submodules);
             }
-            cache.sweep(url);
-            let repo = cache.open_or_create(url)?;
-            remote::receive_commit(&repo, url, &commit, git_ref.as_deref(), control)?;
-            submodules::of(&Cached::get(cache, url.clone(), &commit)?)
+            let repo = cache.open_for_fetch(url)?;
+            remote::receive_commit(&repo, url, commit, git_ref.as_deref(), control)?;
+            submodules::of(&Cached::get(cache, url.clone(), commit)?)
         })
         .await
     }
@@ -229,7 +227,8 @@ impl Git {
         work: impl Fn(&Cache, &RepoUrl, &Control) -> Result<T, GitError> + Send + Sync + 'static,
     ) -> Result<T, GitError> {
         const ATTEMPTS: usize = 3;
-        let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_factor(4.0);
+        let pauses =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(300)).with_factor(4.0);
         let mut pauses = pauses.with_max_times(ATTEMPTS - 1).with_jitter().build().enumerate();
         let work = Arc::new(work);
         loop {
@@ -250,15 +249,23 @@ impl Git {
     }
 }
 
+/// One commit to fetch.
+#[derive(Debug, Clone)]
+struct Wanted {
+    url: RepoUrl,
+    commit: CommitId,
+    git_ref: Option<String>,
+}
+
 /// Returns the submodules of a commit whose objects are all there; `None` when it must be fetched. A
 /// cache that holds the commit in pieces is thrown away. Blocks.
 fn submodules_of_whole(
     cache: &Cache,
     url: RepoUrl,
     commit: &CommitId,
-) -> Result<Option<Vec<submodules::Submodule>>, GitError> {
+) -> Result<Option<Vec<Submodule>>, GitError> {
     let found = match Cached::find(cache, url, commit) {
-        Err(error @ (GitError::Settings(_) | GitError::Content { .. })) => return Err(error),
+        Err(error @ GitError::Content { .. }) => return Err(error),
         Err(_) | Ok(None) => return Ok(None),
         Ok(Some(found)) => found,
     };

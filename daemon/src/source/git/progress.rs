@@ -18,7 +18,12 @@ pub(super) struct Counters {
 impl Counters {
     /// Returns the root of a progress tree that counts here.
     pub(super) fn tree(&self) -> Node {
-        Node { counter: StepShared::default(), total: None, id: gix::progress::UNKNOWN, counters: self.clone() }
+        Node {
+            counter: StepShared::default(),
+            total: None,
+            id: gix::progress::UNKNOWN,
+            counters: self.clone(),
+        }
     }
 }
 

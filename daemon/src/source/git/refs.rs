@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn names_count_as_a_whole() {
-        let refs = [("refs/heads/x/main", '1'), ("refs/heads/main2", '2'), ("refs/tags/v1", '3'), ("HEAD", '4')];
+        let refs =
+            [("refs/heads/x/main", '1'), ("refs/heads/main2", '2'), ("refs/tags/v1", '3'), ("HEAD", '4')];
         assert_eq!(chosen(Some("main"), &refs), None);
         assert_eq!(chosen(Some("x/main"), &refs), Some(("1".into(), false)));
         assert_eq!(chosen(Some("v1"), &refs), Some(("3".into(), false)));
@@ -129,7 +130,10 @@ mod tests {
         let refs = [("refs/tags/a", '1'), ("refs/heads/a", '2')];
         assert_eq!(chosen(Some("a"), &refs), Some(("2".into(), true)));
         assert_eq!(chosen(Some("refs/tags/a"), &refs), Some(("1".into(), false)));
-        assert_eq!(chosen(Some("a"), &[("refs/tags/a", '1'), ("refs/heads/a", '1')]), Some(("1".into(), false)));
+        assert_eq!(
+            chosen(Some("a"), &[("refs/tags/a", '1'), ("refs/heads/a", '1')]),
+            Some(("1".into(), false))
+        );
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use super::blocking::Control;
 use super::cache::{object_id, pin};
 use super::error::{Failure, GitError};
-use super::refs::{Listed, candidates};
+use super::refs::{Listed, candidates, choose};
 use super::url::RepoUrl;
 use gix::bstr::{BStr, BString};
 use gix::protocol::handshake::Ref;
+use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::{Transport, http};
 use gix::remote::fetch::{Shallow, Tags};
-use gix::remote::{Connection, Direction};
+use gix::remote::{Connection, Direction, ref_map};
 use proto::CommitId;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -20,14 +21,18 @@ use std::time::Duration;
 /// the flag between reads only.
 const READ_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Depths that are tried, one after the other, where a server does not hand out commits by id.
-const DEEPER: &[u32] = &[1, 16, 64, 256, 1024];
-
 type Connected<'a, 'r> = Connection<'a, 'static, 'r, Box<dyn Transport + Send>>;
 
 /// Lists the server's refs with these names. A pattern is written `refs/tags/*`.
 pub(super) fn list(repo: &gix::Repository, url: &RepoUrl, names: &[String]) -> Result<Vec<Listed>, GitError> {
-    let failed = |error| GitError::remote("list the refs of", url.shown(), &error);
+    Ok(list_with_version(repo, url, names)?.0)
+}
+
+fn list_with_version(
+    repo: &gix::Repository,
+    url: &RepoUrl,
+    names: &[String],
+) -> Result<(Vec<Listed>, Protocol), GitError> {
     let specs = names.iter().map(|name| match name.strip_suffix('*') {
         Some(prefix) => BString::from(format!("{prefix}*:refs/comfyd/list/{prefix}*")),
         None => BString::from(name.as_str()),
@@ -35,10 +40,12 @@ pub(super) fn list(repo: &gix::Repository, url: &RepoUrl, names: &[String]) -> R
     let listed = || {
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs, Direction::Fetch)?;
-        let (map, _) = connect(&remote)?.ref_map(gix::progress::Discard, Default::default())?;
-        Ok(map.remote_refs)
+        connect(&remote)?.ref_map(gix::progress::Discard, ref_map::Options::default())
     };
-    Ok(listed().map_err(failed)?.into_iter().filter_map(as_listed).collect())
+    let (map, handshake) =
+        listed().map_err(|error| GitError::remote("list the refs of", url.shown(), &error))?;
+    let listed = map.remote_refs.into_iter().filter_map(as_listed).collect();
+    Ok((listed, handshake.server_protocol_version))
 }
 
 fn as_listed(listed: Ref) -> Option<Listed> {
@@ -54,7 +61,7 @@ fn as_listed(listed: Ref) -> Option<Listed> {
 }
 
 /// Receives one commit without its history and pins it. Where the server does not hand out commits by
-/// id, `git_ref` (else every branch and tag) is followed back until the commit appears.
+/// id, the history of `git_ref`, else of every branch and tag, is received to find it in.
 pub(super) fn receive_commit(
     repo: &gix::Repository,
     url: &RepoUrl,
@@ -64,41 +71,46 @@ pub(super) fn receive_commit(
 ) -> Result<(), GitError> {
     let id = object_id(url, commit)?;
     let exact = vec![format!("+{commit}:{}", pin(commit))];
-    match receive(repo, url, &exact, &depth(1), control) {
-        Err(GitError::Remote { failure: Failure::NotOurRef, .. }) => {}
+    let refusal = match receive(repo, url, &exact, &Shallow::DepthAtRemote(NonZeroU32::MIN), control) {
+        // gix reads the refusal of an old server as a broken pack.
+        Err(error @ GitError::Remote { failure: Failure::NotOurRef | Failure::Other, .. }) => error,
         other => return other,
+    };
+    let histories = histories(repo, url, git_ref)?;
+    if histories.is_empty() && !matches!(refusal, GitError::Remote { failure: Failure::NotOurRef, .. }) {
+        return Err(refusal);
     }
-    for specs in fallbacks(repo, url, git_ref)? {
-        for shallow in DEEPER.iter().copied().map(depth).chain([Shallow::undo()]) {
-            receive(repo, url, &specs, &shallow, control)?;
-            if repo.has_object(id) {
-                let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
-                let pinned = repo.reference(name, id, old, "pinned");
-                return pinned.map(drop).map_err(GitError::cache("pin a commit in", url.shown()));
-            }
+    for specs in histories {
+        receive(repo, url, &specs, &Shallow::undo(), control)?;
+        if repo.has_object(id) {
+            let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
+            let pinned = repo.reference(name, id, old, "pinned");
+            return pinned.map(drop).map_err(GitError::cache("pin a commit in", url.shown()));
         }
     }
     Err(GitError::UnknownCommit { url: url.shown().to_owned(), commit: commit.clone() })
 }
 
-/// Returns the refspecs to follow back, the likeliest first.
-fn fallbacks(
+/// Returns the refspecs whose histories may hold a commit that the server refused, the likeliest first.
+///
+/// A server of protocol version 2 hands out whatever it has (git's upload-pack.c, `parse_want`): what
+/// it refuses is nowhere. Older ones may hand out only what a ref points to. Nor can their history be
+/// shortened: gix 0.90 sends them `deepen-relative`, which they answer with all of it.
+fn histories(
     repo: &gix::Repository,
     url: &RepoUrl,
     git_ref: Option<&str>,
 ) -> Result<Vec<Vec<String>>, GitError> {
+    let names = candidates(url, git_ref).unwrap_or_else(|_| vec!["HEAD".to_owned()]);
+    let (listed, version) = list_with_version(repo, url, &names)?;
+    if version == Protocol::V2 {
+        return Ok(Vec::new());
+    }
     // A ref that is gone since it was pinned is no reason to give up.
-    let named = match candidates(url, git_ref) {
-        Ok(names) => super::refs::choose(url, git_ref, &list(repo, url, &names)?)?,
-        Err(_) => None,
-    };
-    let named = named.map(|found| vec![format!("+{}:refs/comfyd/seen/named", found.name)]);
+    let chosen = choose(url, git_ref, &listed).ok().flatten();
+    let chosen = chosen.map(|found| vec![format!("+{}:refs/comfyd/seen/named", found.name)]);
     let all = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/comfyd/seen/{kind}/*"));
-    Ok(named.into_iter().chain([all.to_vec()]).collect())
-}
-
-fn depth(commits: u32) -> Shallow {
-    NonZeroU32::new(commits).map_or(Shallow::NoChange, Shallow::DepthAtRemote)
+    Ok(chosen.into_iter().chain([all.to_vec()]).collect())
 }
 
 fn receive(
@@ -112,7 +124,7 @@ fn receive(
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs.iter().map(|spec| BString::from(spec.as_str())), Direction::Fetch)?;
         let mut progress = control.counters.tree();
-        let prepared = connect(&remote)?.prepare_fetch(&mut progress, Default::default())?;
+        let prepared = connect(&remote)?.prepare_fetch(&mut progress, ref_map::Options::default())?;
         prepared.with_shallow(shallow.clone()).receive(progress, &control.interrupt).map(drop)
     };
     if control.interrupted() {

@@ -2,8 +2,8 @@
 //!
 //! Repositories are opened isolated, since system-wide filters (git-lfs) and attributes would change
 //! what a checkout holds. `url.*` (insteadOf), `http.*` and `credential.*` are then copied from the
-//! global files and from `GIT_CONFIG_COUNT`, as git itself would read them. They are read at each
-//! opening, so that a changed configuration needs no restart.
+//! global files and from `GIT_CONFIG_COUNT`, as git itself would read them. They are read before
+//! each connection, so that a changed configuration needs no restart.
 
 use super::error::{Cause, GitError};
 use gix::config::file::Metadata;
@@ -54,26 +54,26 @@ impl Settings {
             // Also after insteadOf: nothing that runs a command of the link's choice.
             "protocol.allow=never".to_owned(),
         ];
-        fixed.extend(["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")));
+        fixed.extend(
+            ["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")),
+        );
         fixed
     }
 
     fn files(&self) -> Result<Option<File>, gix::Error> {
         let home = self.env.get("HOME").map(PathBuf::from);
-        let paths = match self.env.get("GIT_CONFIG_GLOBAL") {
-            Some(path) => vec![PathBuf::from(path)],
-            None => {
-                let xdg = self.env.get("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-                let xdg = xdg.or_else(|| home.as_ref().map(|home| home.join(".config")));
-                let xdg = xdg.map(|config| config.join("git/config"));
-                xdg.into_iter().chain(home.as_ref().map(|home| home.join(".gitconfig"))).collect()
-            }
+        let config_home = self.env.get("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let config_home = config_home.or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let default = || {
+            let old = home.as_ref().map(|home| home.join(".gitconfig"));
+            config_home.into_iter().map(|dir| dir.join("git/config")).chain(old).collect()
         };
-        let mut found = paths
-            .into_iter()
-            .filter(|path| path.is_file())
-            .map(|path| Metadata::from(Source::User).at(path));
-        let options = gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
+        let named = self.env.get("GIT_CONFIG_GLOBAL").map(|path| vec![PathBuf::from(path)]);
+        let paths: Vec<PathBuf> = named.unwrap_or_else(default);
+        let mut found =
+            paths.into_iter().filter(|path| path.is_file()).map(|path| Metadata::from(Source::User).at(path));
+        let options =
+            gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
         let file = File::from_paths_metadata_buf(&mut found, &mut Vec::new(), false, options)?;
         Ok(file.map(only_copied))
     }

@@ -32,7 +32,8 @@ pub(super) fn of(cached: &Cached) -> Result<Vec<Submodule>, GitError> {
     let mut found = Vec::new();
     for name in modules.names() {
         let path = modules.path(name).map_err(bad)?;
-        let entry = tree.lookup_entry(path.split_str("/")).map_err(GitError::cache("read", cached.url.shown()))?;
+        let entry =
+            tree.lookup_entry(path.split_str("/")).map_err(GitError::cache("read", cached.url.shown()))?;
         let Some(pinned) = entry.filter(|entry| entry.mode().is_commit()) else { continue };
         let link = modules.config().string_by("submodule", Some(name), "url");
         let link = link.ok_or_else(|| cached.content(format!("its submodule `{name}` has no url")))?;
@@ -49,5 +50,6 @@ pub(super) fn all_cached(cache: &Cache, url: RepoUrl, commit: &CommitId, depth: 
     let Ok(Some(cached)) = Cached::find(cache, url, commit) else { return false };
     let Ok(submodules) = of(&cached) else { return false };
     submodules.is_empty()
-        || depth < MAX_DEPTH && submodules.into_iter().all(|sub| all_cached(cache, sub.url, &sub.commit, depth + 1))
+        || depth < MAX_DEPTH
+            && submodules.into_iter().all(|sub| all_cached(cache, sub.url, &sub.commit, depth + 1))
 }

@@ -23,6 +23,9 @@ impl RepoUrl {
         if url.host().is_some_and(|host| host.starts_with('-')) {
             return Err(refuse("its host starts with a dash"));
         }
+        if url.scheme == Scheme::Http && url.password().is_some() {
+            return Err(refuse("its password would travel in clear text; use https"));
+        }
         let relative = url.scheme == Scheme::File && !url.path.starts_with(b"/");
         match url.scheme {
             Scheme::File if relative => return Err(refuse("a local path must be absolute")),
@@ -66,9 +69,9 @@ impl RepoUrl {
             .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
             .take(64)
             .collect();
-        let digest = Sha256::digest(key.as_bytes());
-        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{name}-{digest}.git")
+        let mut first = [0; 8];
+        first.copy_from_slice(&Sha256::digest(key.as_bytes())[..8]);
+        format!("{name}-{:016x}.git", u64::from_be_bytes(first))
     }
 }
 
@@ -123,10 +126,23 @@ mod tests {
 
     #[test]
     fn only_known_transports_and_no_options() {
-        for good in ["https://h/a/b", "http://h/b.git", "ssh://git@h/b", "git@h:a/b.git", "git://h/b", "/srv/b"] {
+        for good in
+            ["https://h/a/b", "http://h/b.git", "ssh://git@h/b", "git@h:a/b.git", "git://h/b", "/srv/b"]
+        {
             assert!(RepoUrl::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "-u", "--upload-pack=x", "ext::sh -c x", "ftp://h/b", "x::y", "ssh://-oProxy/b", "a/b", "h\n"] {
+        for bad in [
+            "",
+            "-u",
+            "--upload-pack=x",
+            "ext::sh -c x",
+            "ftp://h/b",
+            "x::y",
+            "ssh://-oProxy/b",
+            "a/b",
+            "h\n",
+            "http://u:p@h/b",
+        ] {
             assert!(RepoUrl::parse(bad).is_err(), "{bad}");
         }
     }

@@ -202,7 +202,9 @@ mod tests {
     #[test]
     fn redirects_stay_on_the_web_and_do_not_leave_tls() {
         let hop = |from: &str, to: &'static str| {
-            next_hop(&Url::parse(from).unwrap(), &HeaderValue::from_static(to)).map(|url| url.to_string()).ok()
+            next_hop(&Url::parse(from).unwrap(), &HeaderValue::from_static(to))
+                .map(|url| url.to_string())
+                .ok()
         };
         let table = [
             ("https://a/x", "/y?z=1", Some("https://a/y?z=1")),

@@ -1,6 +1,6 @@
 //! What a host's answer means.
 
-use super::error::ModelError;
+use super::error::{Again, ModelError};
 use super::link::hub_page;
 use crate::config::ModelHosts;
 use crate::source::http::{Answer, number, retry_after};
@@ -43,7 +43,9 @@ pub(super) async fn accept(
         _ => return Err(refused(source, hosts, response).await),
     };
     refuse_pages(source, headers)?;
-    if let (Some(total), Some(linked)) = (total, linked_size) && total != linked {
+    if let (Some(total), Some(linked)) = (total, linked_size)
+        && total != linked
+    {
         return Err(not_a_model(source, format!("it has {total} bytes, the repository lists {linked}")));
     }
     Ok(Accepted { start, total: total.or(linked_size), etag, response })
@@ -100,8 +102,12 @@ async fn refused(source: &ModelSource, hosts: &ModelHosts, mut response: reqwest
         Location::Http(_) | Location::File(_) => None,
     };
     let Verdict { says, kind, hint, transient } = verdict.unwrap_or_else(|| plain(status));
-    let transient = transient.then(|| retry_after(headers));
-    ModelError::Refused { link: link(source), status: status.as_u16(), says, kind, hint, transient }
+    let again = match retry_after(headers) {
+        _ if !transient => Again::Never,
+        Some(pause) => Again::After(pause),
+        None => Again::Later,
+    };
+    ModelError::Refused { link: link(source), status: status.as_u16(), says, kind, hint, again }
 }
 
 #[derive(Debug)]
@@ -120,10 +126,14 @@ fn verdict(kind: ErrorKind, says: impl Into<String>, hint: impl Into<String>) ->
 fn plain(status: StatusCode) -> Verdict {
     let says = status.canonical_reason().unwrap_or("unknown status").to_owned();
     match status.as_u16() {
-        401 | 403 => verdict(ErrorKind::Access, says, "a signed link may have expired: put a fresh one into the spec"),
+        401 | 403 => {
+            verdict(ErrorKind::Access, says, "a signed link may have expired: put a fresh one into the spec")
+        }
         404 | 410 => verdict(ErrorKind::NotFound, says, "check the link"),
         // Those that huggingface_hub retries as well.
-        408 | 429 | 500 | 502 | 503 | 504 => Verdict { says, kind: ErrorKind::Network, hint: None, transient: true },
+        408 | 429 | 500 | 502 | 503 | 504 => {
+            Verdict { says, kind: ErrorKind::Network, hint: None, transient: true }
+        }
         _ => Verdict { says, kind: ErrorKind::Network, hint: None, transient: false },
     }
 }
@@ -138,9 +148,11 @@ fn hugging_face(status: StatusCode, headers: &HeaderMap, page: &str, token: bool
             let hint = format!("accept its conditions at {page} {then}");
             verdict(ErrorKind::Access, "the repository is gated", hint)
         }
-        ("EntryNotFound", _) => {
-            verdict(ErrorKind::NotFound, "the repository has no such file", format!("see the files at {page}"))
-        }
+        ("EntryNotFound", _) => verdict(
+            ErrorKind::NotFound,
+            "the repository has no such file",
+            format!("see the files at {page}"),
+        ),
         ("RevisionNotFound", _) => {
             verdict(ErrorKind::NotFound, "the repository has no such revision", format!("see {page}"))
         }
@@ -165,7 +177,9 @@ fn civitai(status: StatusCode, headers: &HeaderMap, body: &[u8], token: bool) ->
     let says = [field("message"), field("error")].into_iter().find(|text| !text.is_empty());
     let says: String = says.unwrap_or("no reason given").chars().take(300).collect();
     let found = match status.as_u16() {
-        401 if token => verdict(ErrorKind::Access, says, "check that CIVITAI_TOKEN is valid and may download it"),
+        401 if token => {
+            verdict(ErrorKind::Access, says, "check that CIVITAI_TOKEN is valid and may download it")
+        }
         401 => verdict(ErrorKind::Access, says, "set CIVITAI_TOKEN"),
         403 if field("error") == "Early Access" => {
             verdict(ErrorKind::Access, says, "buy early access, or wait until it ends")
@@ -224,7 +238,10 @@ mod tests {
             civitai(status, &headers(pairs), body.as_bytes(), false).unwrap()
         };
         let login = of(401, &[], r#"{"error":"Unauthorized","message":"you have to be logged in"}"#);
-        assert_eq!((login.says.as_str(), login.hint.as_deref()), ("you have to be logged in", Some("set CIVITAI_TOKEN")));
+        assert_eq!(
+            (login.says.as_str(), login.hint.as_deref()),
+            ("you have to be logged in", Some("set CIVITAI_TOKEN"))
+        );
         assert!(of(404, &[("cache-control", "private, no-store")], "{}").transient);
         assert!(!of(404, &[], "not json").transient);
         assert_eq!(of(410, &[], r#"{"error":"Model archived"}"#).kind, ErrorKind::NotFound);

@@ -2,8 +2,8 @@
 
 use super::answer::{self, Accepted};
 use super::error::{ModelError, is_full};
-use super::staging::blocking;
 use super::pause;
+use super::staging::blocking;
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Part, Retries};
 use crate::store::commit::StoreError;
@@ -71,7 +71,8 @@ impl Download<'_> {
             return Err(self.broken(state.received, None));
         }
         let accepted = answer::accept(self.source, self.http.hosts(), answer).await?;
-        let fits = accepted.start == state.received && accepted.etag == state.etag && accepted.total == state.total;
+        let fits =
+            accepted.start == state.received && accepted.etag == state.etag && accepted.total == state.total;
         if accepted.start > 0 && !fits {
             state.etag = None;
             return Err(self.broken(state.received, None));
@@ -83,7 +84,12 @@ impl Download<'_> {
     }
 
     /// Begins the file anew and reserves its space.
-    async fn begin(&self, file: &Arc<File>, state: &mut State, accepted: &Accepted) -> Result<(), ModelError> {
+    async fn begin(
+        &self,
+        file: &Arc<File>,
+        state: &mut State,
+        accepted: &Accepted,
+    ) -> Result<(), ModelError> {
         *state = State { received: 0, total: accepted.total, etag: accepted.etag.clone() };
         let (file, path, total) = (file.clone(), self.staging.to_owned(), accepted.total);
         blocking(move || {

@@ -32,8 +32,8 @@ pub enum ModelError {
         kind: ErrorKind,
         /// What to do about it.
         hint: Option<String>,
-        /// Whether the same request may succeed later, and the pause that the host asks for.
-        transient: Option<Option<Duration>>,
+        /// Whether the same request may succeed later.
+        again: Again,
     },
     /// The connection broke in the middle.
     #[error("the connection to `{link}` broke after {received} bytes")]
@@ -96,25 +96,29 @@ impl ModelError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Refused { hint, .. } => return hint.clone(),
-            Self::Http(HttpError::Client(_)) => "install the system's certificates (package `ca-certificates`)",
+            Self::Http(HttpError::Client(_)) => {
+                "install the system's certificates (package `ca-certificates`)"
+            }
             Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
             Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",
-            Self::Store(error) if is_full(&error.source) => "free some space or set MODELS_DIR to another disk",
+            Self::Store(error) if is_full(&error.source) => {
+                "free some space or set MODELS_DIR to another disk"
+            }
             _ => return None,
         };
         Some(hint.to_owned())
     }
 
-    /// Returns `Some` when the same attempt may succeed later, with the pause that the host asks for.
-    pub(super) fn transient(&self) -> Option<Option<Duration>> {
+    /// Returns whether the same attempt may succeed later.
+    pub(super) fn again(&self) -> Again {
         match self {
-            Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => Some(None),
-            Self::Refused { transient, .. } => *transient,
-            _ => None,
+            Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => Again::Later,
+            Self::Refused { again, .. } => *again,
+            _ => Again::Never,
         }
     }
 
@@ -123,11 +127,23 @@ impl ModelError {
         let mut line = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            line.push_str(&format!(": {error}"));
+            line.push_str(": ");
+            line.push_str(&error.to_string());
             cause = error.source();
         }
         line
     }
+}
+
+/// Whether the same attempt may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It will not.
+    Never,
+    /// After some pause.
+    Later,
+    /// After the pause that the host asks for.
+    After(Duration),
 }
 
 /// Returns whether a disk or a quota is full.

@@ -27,7 +27,8 @@ pub(super) fn url(source: &ModelSource, hosts: &ModelHosts) -> Result<Url, Model
         }
         Location::Civitai { version_id, query } => {
             let endpoint = hosts.civitai_endpoint.as_deref().unwrap_or(CIVITAI);
-            let mut url = Url::parse(&format!("{endpoint}/api/download/models/{version_id}")).map_err(|_| bad())?;
+            let mut url =
+                Url::parse(&format!("{endpoint}/api/download/models/{version_id}")).map_err(|_| bad())?;
             url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
             Ok(url)
         }
@@ -52,11 +53,20 @@ mod tests {
 
     #[test]
     fn links_become_the_hosts_own_addresses() {
-        let mirror = ModelHosts { hf_endpoint: Some("https://m.example/hub".into()), ..ModelHosts::default() };
+        let mirror =
+            ModelHosts { hf_endpoint: Some("https://m.example/hub".into()), ..ModelHosts::default() };
         let plain = ModelHosts::default();
         let table = [
-            (&plain, "hf://o/r/a b.bin".replace(' ', "%20"), "https://huggingface.co/o/r/resolve/main/a%20b.bin"),
-            (&plain, "hf://datasets/o/r@refs/pr/1/d/x".into(), "https://huggingface.co/datasets/o/r/resolve/refs%2Fpr%2F1/d/x"),
+            (
+                &plain,
+                "hf://o/r/a b.bin".replace(' ', "%20"),
+                "https://huggingface.co/o/r/resolve/main/a%20b.bin",
+            ),
+            (
+                &plain,
+                "hf://datasets/o/r@refs/pr/1/d/x".into(),
+                "https://huggingface.co/datasets/o/r/resolve/refs%2Fpr%2F1/d/x",
+            ),
             (&mirror, "hf://o/r/x".into(), "https://m.example/hub/o/r/resolve/main/x"),
             (&plain, "civitai://models/7".into(), "https://civitai.com/api/download/models/7"),
             (

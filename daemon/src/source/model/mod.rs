@@ -12,7 +12,7 @@ mod link;
 mod staging;
 mod verify;
 
-pub use error::ModelError;
+pub use error::{Again, ModelError};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
@@ -113,7 +113,11 @@ impl Models {
 
 /// Waits before the next attempt, or gives the error back when there is to be none.
 async fn pause(ctx: &Ctx, retries: &mut Retries, error: ModelError) -> Result<(), ModelError> {
-    let Some(asked) = error.transient() else { return Err(error) };
+    let asked = match error.again() {
+        Again::Never => return Err(error),
+        Again::Later => None,
+        Again::After(pause) => Some(pause),
+    };
     let Some(pause) = retries.next(asked) else { return Err(error) };
     ctx.progress.note(retries.sentence(pause, &error.in_one_line()));
     tokio::select! {

@@ -97,7 +97,9 @@ fn resolve_file(path: &Path) -> Result<PathBuf, ModelError> {
     match path.canonicalize() {
         Ok(real) if real.is_file() => Ok(real),
         Ok(_) => Err(ModelError::NoFile(path.to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ModelError::NoFile(path.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ModelError::NoFile(path.to_owned()))
+        }
         Err(error) => Err(StoreError::at("read", path)(error).into()),
     }
 }

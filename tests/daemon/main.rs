@@ -1,4 +1,5 @@
 //! Tests of the daemon's rooms, with real processes and sockets.
+#![allow(clippy::unwrap_used, reason = "what a test cannot set up is a failed test")]
 
 mod fixture;
 mod run;

@@ -6,7 +6,8 @@ use comfyd::run::{RunError, RunRequest, checks, workflow};
 use comfyd::supervise::Ready;
 use proto::ErrorKind;
 use proto::lock::Lock;
-use proto::method::{CheckOutcome, RunAnswer, RunInput};
+use proto::method::CheckOutcome::{Failed, Passed, Skipped};
+use proto::method::{RunAnswer, RunInput};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -317,7 +318,6 @@ async fn the_checks_tell_what_is_imported_and_listed() {
     );
     let checks = checks(&Ctx::new(), &ready, &lock).await.unwrap();
     let seen = checks.iter().map(|c| (c.name.as_str(), c.outcome, c.detail.as_str())).collect::<Vec<_>>();
-    use CheckOutcome::{Failed, Passed, Skipped};
     assert_eq!(
         seen[..7],
         [

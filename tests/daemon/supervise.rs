@@ -69,7 +69,6 @@ async fn a_start_that_nobody_waits_for_is_stopped() {
         async {
             let pid = version.starting().await;
             one.cancel.cancel();
-            // The other one still waits: the start goes on until it leaves as well.
             other.cancel.cancel();
             pid
         }

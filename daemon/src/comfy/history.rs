@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn history(status: Value) -> History {
+    fn history(status: &Value) -> History {
         serde_json::from_value(json!({"outputs": {}, "status": status})).unwrap()
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let ended = |name: &str, completed: bool| {
             let data = json!({"node_id": "3", "node_type": "KSampler", "exception_type": "ValueError",
                 "exception_message": "no", "traceback": ["a"], "executed": []});
-            history(json!({"status_str": "error", "completed": completed, "messages": [
+            history(&json!({"status_str": "error", "completed": completed, "messages": [
                 ["execution_start", {}], [name, data]]}))
             .verdict()
         };
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!((error.node_id.as_str(), error.exception_message.as_str()), ("3", "no"));
         assert_eq!(ended("something_new", true), Verdict::Succeeded);
         assert!(matches!(ended("something_new", false), Verdict::Failed(_)));
-        assert!(matches!(history(Value::Null).verdict(), Verdict::Failed(_)));
+        assert!(matches!(history(&Value::Null).verdict(), Verdict::Failed(_)));
     }
 
     #[test]

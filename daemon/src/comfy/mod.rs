@@ -30,7 +30,7 @@ use tokio::io::AsyncWriteExt as _;
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// How long a file may take on its way to or from ComfyUI, which is on this machine.
-const TRANSFER: Duration = Duration::from_mins(30);
+const TRANSFER: Duration = Duration::from_secs(30 * 60);
 
 /// How much of an unexpected answer an error shows, in characters.
 const SHOWN: usize = 500;

@@ -123,7 +123,7 @@ async fn execute(
     explain(comfy, &mut left_out).await;
     let skipped = left_out.iter().flat_map(NodeErrors::lines);
     let mut warnings: Vec<String> = skipped.map(|line| format!("skipped by ComfyUI: {line}")).collect();
-    let history = follow.to_the_end(&mut warnings).await?;
+    let history = follow.until_ended(&mut warnings).await?;
     match history.verdict() {
         Verdict::Succeeded => {
             follow.done();

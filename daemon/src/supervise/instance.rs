@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long ComfyUI may load. Generous: from a cold network volume it takes many minutes, and a
 /// process that dies is noticed without it.
-const LOADING: Duration = Duration::from_mins(20);
+const LOADING: Duration = Duration::from_secs(20 * 60);
 
 /// Pauses between looks at a loading process: short at first, for versions that are quick.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -93,8 +93,8 @@ async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseErr
 fn log_path(state_dir: &Path, launch: &Launch) -> PathBuf {
     // Two homes may hold versions of one name.
     let digest = Sha256::digest(launch.home.as_os_str().as_encoded_bytes());
-    let digest = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
-    state_dir.join("instances").join(format!("{}-{digest}", launch.version_id)).join("comfyui.log")
+    let short = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    state_dir.join("instances").join(format!("{}-{short:08x}", launch.version_id)).join("comfyui.log")
 }
 
 /// Runs file work on a thread that may block.

@@ -1,9 +1,12 @@
-//! The daemon's rooms together, against real parts and doubles of the outside.
-
+//! The daemon's rooms together, against real tools and doubles of the outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod fixture;
+mod run;
 mod source_git;
 mod source_model;
+mod source_python;
+mod supervise;
 
 /// A file that is not declared above would be no test at all.
 #[test]

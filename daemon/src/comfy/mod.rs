@@ -3,19 +3,24 @@
 //! Every request has a deadline, since ComfyUI's one event loop stands still while a model is
 //! loaded. Requests are not retried here: posting a prompt twice would run it twice.
 
-mod answer;
+mod class;
+mod error;
 mod event;
+mod history;
 mod json;
+mod rejection;
 
-pub use answer::{Accepted, Class, ExecutionError, History, NodeError, NodeErrors, Rejection, Verdict};
+pub use class::Class;
+pub use error::ComfyError;
 pub use event::{Event, Events};
+pub use history::{ExecutionError, History, Verdict};
+pub use rejection::{Accepted, NodeError, NodeErrors, Rejection};
 
-use proto::ErrorKind;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
@@ -25,7 +30,7 @@ use tokio::io::AsyncWriteExt as _;
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// How long a file may take on its way to or from ComfyUI, which is on this machine.
-const TRANSFER: Duration = Duration::from_mins(30);
+const TRANSFER: Duration = Duration::from_secs(30 * 60);
 
 /// How much of an unexpected answer an error shows, in characters.
 const SHOWN: usize = 500;
@@ -59,80 +64,6 @@ pub struct FileRef {
     pub subfolder: String,
     /// `output`, `temp` or `input`.
     pub place: String,
-}
-
-/// Why ComfyUI could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ComfyError {
-    /// No client can be made for this address.
-    #[error("`{0}` is no address of a ComfyUI")]
-    Address(String),
-    /// No answer.
-    #[error("failed to reach ComfyUI for `{what}`")]
-    Unreachable {
-        /// The request.
-        what: String,
-        /// Why.
-        source: reqwest::Error,
-    },
-    /// An answer that says no.
-    #[error("ComfyUI answered {status} to `{what}`: {body}")]
-    Refused {
-        /// The request.
-        what: String,
-        /// The HTTP status.
-        status: StatusCode,
-        /// The beginning of the answer.
-        body: String,
-    },
-    /// An answer that cannot be understood.
-    #[error("failed to understand ComfyUI's answer to `{what}`")]
-    Answer {
-        /// The request.
-        what: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// A prompt that ComfyUI does not accept.
-    #[error("ComfyUI refused the workflow: {}", .0.summary)]
-    Rejected(Rejection),
-    /// The progress socket could not be opened.
-    #[error("failed to open ComfyUI's progress socket")]
-    Socket(#[source] Box<tokio_tungstenite::tungstenite::Error>),
-    /// A local file could not be read or written.
-    #[error("failed to {attempt} `{path}`")]
-    File {
-        /// What was attempted.
-        attempt: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl ComfyError {
-    /// Returns the kind of failure.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Rejected(_) => ErrorKind::Workflow,
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::File { .. } => ErrorKind::Disk,
-            Self::Unreachable { source, .. } if source.is_timeout() => ErrorKind::Timeout,
-            _ => ErrorKind::Instance,
-        }
-    }
-
-    /// Returns a remedy.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Rejected(rejection) => rejection.hint(),
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Answer { .. } | Self::Socket(_) => {
-                Some("`comfyctl logs <version>` shows what ComfyUI says".to_owned())
-            }
-            Self::Address(_) | Self::File { .. } => None,
-        }
-    }
 }
 
 impl Comfy {
@@ -226,7 +157,7 @@ impl Comfy {
 
     /// Returns where a prompt stands in the queue.
     pub async fn position(&self, prompt_id: &str) -> Result<Position, ComfyError> {
-        let queue: answer::Queue =
+        let queue: history::Queue =
             self.json("GET /queue", self.request(Method::GET, &["queue"], ANSWER)).await?;
         Ok(queue.position(prompt_id))
     }

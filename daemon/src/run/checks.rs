@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long the built-in workflow may take; it needs milliseconds, and its first run imports more code.
-const SMOKE: Duration = Duration::from_mins(5);
+const SMOKE: Duration = Duration::from_secs(5 * 60);
 
 /// Names of model folders that ComfyUI still takes in a path and no longer lists
 /// (`folder_paths.py`, `map_legacy`, and the folders that share one list).

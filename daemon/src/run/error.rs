@@ -2,6 +2,7 @@
 
 use crate::comfy::{ComfyError, ExecutionError, NodeErrors};
 use crate::store::commit::StoreError;
+use crate::supervise::Ended;
 use proto::ErrorKind;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub enum RunError {
     #[error("ComfyUI has lost the workflow")]
     Lost,
     /// The process ended.
-    #[error("ComfyUI died while the workflow ran: {reason}")]
+    #[error("ComfyUI ended while the workflow ran: {reason}")]
     Died {
         /// How it ended.
         reason: String,
@@ -64,6 +65,10 @@ pub enum RunError {
 }
 
 impl RunError {
+    pub(super) fn died(ended: Ended) -> Self {
+        Self::Died { reason: ended.reason, tail: ended.tail }
+    }
+
     /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -45,7 +45,7 @@ impl<'a> Follow<'a> {
     /// Waits until the prompt has ended and returns its history. Adds to `warnings` what the history
     /// does not tell. Fails only when ComfyUI has lost the prompt: while the process lives, requests
     /// that fail are made again.
-    pub(super) async fn to_the_end(&mut self, warnings: &mut Vec<String>) -> Result<History, RunError> {
+    pub(super) async fn until_ended(&mut self, warnings: &mut Vec<String>) -> Result<History, RunError> {
         let (mut fruitless, mut absent) = (0, false);
         loop {
             if let Ok(Some(history)) = self.comfy.history(self.prompt_id).await {

@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// two steps of a sampler.
 const WITHDRAWAL: Duration = Duration::from_secs(10);
 
+/// How long after a request that was cut off the death of the process may take to be known.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// What to run.
 #[derive(Debug)]
 pub struct RunRequest {
@@ -53,14 +56,21 @@ pub async fn workflow(ctx: &Ctx, ready: &Ready, request: RunRequest) -> Result<R
     let executed = tokio::select! {
         biased;
         executed = execution => executed,
-        ended = ready.ended() => Err(RunError::Died { reason: ended.reason, tail: ended.tail }),
+        ended = ready.ended() => Err(RunError::died(ended)),
         () = ctx.cancel.cancelled() => Err(RunError::Cancelled),
         () = expiry(request.timeout) => Err(RunError::Timeout(request.timeout.unwrap_or_default())),
     };
     if matches!(executed, Err(RunError::Cancelled | RunError::Timeout(_))) {
         tokio::time::timeout(WITHDRAWAL, withdraw(&ready.comfy, &prompt_id)).await.ok();
     }
-    let (history, mut warnings) = executed?;
+    let (history, mut warnings) = match executed {
+        // A request was cut off: most likely the process is just being found dead, which explains more.
+        Err(RunError::Comfy(error @ ComfyError::Unreachable { .. })) => {
+            let ended = tokio::time::timeout(LAST_WORDS, ready.ended()).await;
+            return Err(ended.map_or(error.into(), RunError::died));
+        }
+        executed => executed?,
+    };
     let execute_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let home = PathBuf::from(&ready.info.home);
     let outputs = outputs::collect(&ready.comfy, &home, &history, request.output_dir.as_deref()).await?;
@@ -112,7 +122,7 @@ async fn execute(
     explain(comfy, &mut left_out).await;
     let skipped = left_out.iter().flat_map(NodeErrors::lines);
     let mut warnings: Vec<String> = skipped.map(|line| format!("skipped by ComfyUI: {line}")).collect();
-    let history = follow.to_the_end(&mut warnings).await?;
+    let history = follow.until_ended(&mut warnings).await?;
     match history.verdict() {
         Verdict::Succeeded => {
             follow.done();

@@ -4,11 +4,11 @@
 use super::RunError;
 use crate::comfy::{Comfy, FileRef, History};
 use crate::store::commit::{StoreError, create_dir_all, publish, staging_path};
+use crate::supervise::blocking;
 use proto::method::{Output, OutputFile};
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
-use tokio::task::spawn_blocking;
 
 /// Returns every output of a prompt, in the order of nodes and keys. With `output_dir`, files are
 /// copied there, in their subfolders, under a new name where theirs is taken; values are written there
@@ -116,7 +116,8 @@ async fn write_value(dir: PathBuf, node: &str, kind: &str, value: &Value) -> Res
         let claim = Claim::take(&dir.join(name))?;
         claim.fill(|staging| std::fs::write(staging, text).map_err(StoreError::at("write", staging)))
     };
-    blocking(write).await.map(drop)
+    blocking(write).await?;
+    Ok(())
 }
 
 /// A name in the output directory that is ours, held by an empty file until its content is whole.
@@ -172,20 +173,6 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
     path.with_file_name(format!("{stem}_{number}{extension}"))
-}
-
-/// Runs file work on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, RunError> {
-    match spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away.
-            Err(_) => Err(RunError::Cancelled),
-        },
-    }
 }
 
 #[cfg(test)]

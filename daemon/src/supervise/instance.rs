@@ -3,21 +3,20 @@
 
 use super::error::SuperviseError;
 use super::log::{self, NodeImport};
-use super::policy::{self, Action, Demand, Identity, Now};
-use super::{Launch, command, millis};
-use crate::comfy::Comfy;
-use crate::process::{GRACE, Process};
+use super::policy::{self, Action, Demand, Now};
+use super::running::{Answer, Running, blocking, spawn};
+use super::{Launch, millis};
+use crate::process::GRACE;
 use proto::method::{InstanceInfo, InstanceState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 /// How long ComfyUI may load. Generous: from a cold network volume it takes many minutes, and a
 /// process that dies is noticed without it.
-const LOADING: Duration = Duration::from_mins(20);
+const LOADING: Duration = Duration::from_secs(20 * 60);
 
 /// Pauses between looks at a loading process: short at first, for versions that are quick.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -40,15 +39,6 @@ pub(super) enum Request {
     Stop { reply: oneshot::Sender<bool> },
 }
 
-/// What one who waited gets.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) info: InstanceInfo,
-    pub(super) comfy: Comfy,
-    pub(super) waited: bool,
-    pub(super) node_imports: Arc<[NodeImport]>,
-}
-
 /// What everyone may see.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
@@ -63,16 +53,6 @@ enum State {
     Down,
     Starting { running: Running, since: Instant, pause: Duration, starts: u32, waiting: Vec<Reply> },
     Ready { running: Running, start_ms: u64, node_imports: Arc<[NodeImport]>, log_end: u64 },
-}
-
-/// A process and what belongs to it, from its start to its end.
-struct Running {
-    process: Process,
-    launch: Box<Launch>,
-    identity: Identity,
-    comfy: Comfy,
-    url: String,
-    log: PathBuf,
 }
 
 /// What a look at the process brought.
@@ -304,80 +284,9 @@ impl Owner {
     }
 }
 
-impl Running {
-    fn info(&self, state: InstanceState) -> InstanceInfo {
-        InstanceInfo {
-            version_id: self.launch.version_id.clone(),
-            home: self.launch.home.display().to_string(),
-            generation: self.launch.generation.clone(),
-            state,
-            url: self.url.clone(),
-            log: self.log.display().to_string(),
-        }
-    }
-
-    fn starting(&self, since: Instant) -> InstanceState {
-        InstanceState::Starting { pid: self.process.pid(), for_ms: millis(since.elapsed()) }
-    }
-
-    fn ready(&self, start_ms: u64) -> InstanceState {
-        InstanceState::Ready { pid: self.process.pid(), start_ms }
-    }
-
-    fn answer(&self, start_ms: u64, waited: bool, node_imports: &Arc<[NodeImport]>) -> Answer {
-        Answer {
-            info: self.info(self.ready(start_ms)),
-            comfy: self.comfy.clone(),
-            waited,
-            node_imports: node_imports.clone(),
-        }
-    }
-}
-
-/// Starts the process of a launch. Does not wait for it.
-async fn spawn(state_dir: &Path, launch: Box<Launch>) -> Result<Running, SuperviseError> {
-    let listen = launch.listen.clone().unwrap_or_else(|| command::LOOPBACK.to_owned());
-    let port = free_port(&listen, launch.port).await?;
-    let url = command::url(&listen, port);
-    let comfy = Comfy::new(&url).map_err(Arc::new)?;
-    let log = log::path(state_dir, &launch.version_id, &launch.home);
-    let identity = Identity { generation: launch.generation.clone(), listen, port };
-    blocking(move || {
-        let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
-        let file = log::open(&log).map_err(Arc::new)?;
-        let process = Process::spawn(&command, &file).map_err(Arc::new)?;
-        tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
-        Ok(Running { process, launch, identity, comfy, url, log })
-    })
-    .await
-}
-
-async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseError> {
-    command::free_port(listen, asked).await.map_err(|error| {
-        let address = asked.map_or_else(|| listen.to_owned(), |port| format!("{listen}:{port}"));
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => SuperviseError::AddressTaken { address },
-            _ => SuperviseError::Address { address, source: Arc::new(error) },
-        }
-    })
-}
-
 fn tell(waiting: Vec<Reply>, error: &SuperviseError) {
     for reply in waiting {
         // Who has left needs no answer.
         reply.send(Err(error.clone())).ok();
-    }
-}
-
-/// Runs file work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            // A bug in it is a bug here, as it would be without a thread.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
     }
 }

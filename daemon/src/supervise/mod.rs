@@ -22,9 +22,11 @@ mod error;
 mod instance;
 mod log;
 mod policy;
+mod running;
 
 pub use error::SuperviseError;
 pub use log::{NodeImport, node_imports};
+pub(crate) use running::blocking;
 
 use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};

@@ -1,6 +1,13 @@
-//! Test environment of comfyd and doubles of every outside thing.
+//! Test environment of comfyd: real tools, and doubles of every outside thing.
+#![allow(clippy::unwrap_used, reason = "a test environment that cannot be made is a failed test")]
 
+pub mod comfyui;
 pub mod file_server;
 pub mod git_remote;
 pub mod script_daemon;
 mod serve;
+pub mod tools;
+pub mod wheels;
+
+pub use tools::{plain_path, python_path, uv_path};
+pub use wheels::{SimpleIndex, Wheel};

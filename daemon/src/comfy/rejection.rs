@@ -1,11 +1,8 @@
-//! What ComfyUI answers, as far as comfyd looks at it. Pure: text and JSON in, values out.
-//!
-//! Shapes as of ComfyUI 0.3.75, `execution.py` and `server.py`.
+//! Why ComfyUI does not take a prompt, or a part of it. Shapes as of ComfyUI 0.3.75, `execution.py`.
 
-use super::Position;
+use super::class::plain;
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
 /// How many of the allowed values an error shows.
 const ALLOWED_SHOWN: usize = 5;
@@ -60,88 +57,6 @@ pub struct NodeError {
     /// `input_name`, `received_value`, `input_config`, where known.
     #[serde(default)]
     pub extra_info: Value,
-}
-
-/// What ComfyUI knows of a node class.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Class {
-    /// Whether its nodes are outputs, which is what a prompt is executed for.
-    #[serde(default)]
-    pub output_node: bool,
-    /// Where it comes from: `nodes`, `comfy_extras.<file>` or `custom_nodes.<dir>`.
-    #[serde(default)]
-    pub python_module: String,
-    #[serde(default)]
-    input: BTreeMap<String, Value>,
-}
-
-/// What became of a prompt.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct History {
-    /// By node, then by key.
-    #[serde(default)]
-    pub outputs: BTreeMap<String, Map<String, Value>>,
-    #[serde(default)]
-    status: Option<Status>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Status {
-    #[serde(default)]
-    completed: bool,
-    #[serde(default)]
-    messages: Vec<(String, Value)>,
-}
-
-/// How a prompt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// All its outputs were made.
-    Succeeded,
-    /// A node raised an exception, or ComfyUI does not say what happened.
-    Failed(ExecutionError),
-    /// Someone interrupted it.
-    Interrupted,
-}
-
-/// The exception that ended a prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub struct ExecutionError {
-    /// The node's id.
-    pub node_id: String,
-    /// Its class.
-    pub node_type: String,
-    /// What Python calls the exception.
-    pub exception_type: String,
-    /// What the exception says.
-    pub exception_message: String,
-    /// Where it was raised, outermost first.
-    pub traceback: Vec<String>,
-}
-
-impl History {
-    /// Tells how the prompt ended. The messages are looked at first: ComfyUI does not reset
-    /// `completed` when a prompt fails before its first node.
-    pub fn verdict(&self) -> Verdict {
-        let messages = self.status.iter().flat_map(|status| &status.messages);
-        for (name, data) in messages {
-            match name.as_str() {
-                "execution_success" => return Verdict::Succeeded,
-                "execution_interrupted" => return Verdict::Interrupted,
-                "execution_error" => {
-                    return Verdict::Failed(ExecutionError::deserialize(data).unwrap_or_default());
-                }
-                _ => {}
-            }
-        }
-        // Before August 2024 ComfyUI had no `execution_success`.
-        if self.status.as_ref().is_some_and(|status| status.completed) {
-            return Verdict::Succeeded;
-        }
-        let exception_message = "ComfyUI ended the workflow and did not say how".to_owned();
-        Verdict::Failed(ExecutionError { exception_message, ..ExecutionError::default() })
-    }
 }
 
 impl Rejection {
@@ -216,46 +131,6 @@ impl NodeError {
     }
 }
 
-impl Class {
-    /// Returns the values that an input accepts; empty when it takes no value from a list.
-    pub fn choices(&self, input: &str) -> Vec<String> {
-        let config = self.input.values().find_map(|group| group.get(input));
-        let kind = config.and_then(|config| config.get(0));
-        // Nodes of the third generation say `["COMBO", {"options": [...]}]`.
-        let list = match kind {
-            Some(Value::String(_)) => config.and_then(|config| config.get(1)?.get("options")),
-            kind => kind,
-        };
-        list.and_then(Value::as_array).map(|list| list.iter().map(plain).collect()).unwrap_or_default()
-    }
-}
-
-/// `GET /queue`: items are `[number, prompt id, prompt, …]`.
-#[derive(Deserialize)]
-pub(super) struct Queue {
-    queue_running: Vec<Vec<Value>>,
-    queue_pending: Vec<Vec<Value>>,
-}
-
-impl Queue {
-    pub(super) fn position(&self, prompt_id: &str) -> Position {
-        let is_it = |item: &&Vec<Value>| item.get(1).and_then(Value::as_str) == Some(prompt_id);
-        if self.queue_running.iter().any(|item| is_it(&item)) {
-            return Position::Running;
-        }
-        let Some(ours) = self.queue_pending.iter().find(is_it) else { return Position::Absent };
-        let number = |item: &[Value]| item.first().and_then(Value::as_f64).unwrap_or(f64::MAX);
-        // The list is a heap, not sorted.
-        let before = self.queue_pending.iter().filter(|item| number(item) < number(ours)).count();
-        Position::Waiting(self.queue_running.len() + before)
-    }
-}
-
-/// Returns a value as a person would write it.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 /// `{id: {errors, class_type}}`, or an empty list where some extension says "none" so.
 fn node_errors<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeErrors>, D::Error> {
     let Value::Object(by_id) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
@@ -270,28 +145,6 @@ fn node_errors<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn history(status: Value) -> History {
-        serde_json::from_value(json!({"outputs": {}, "status": status})).unwrap()
-    }
-
-    #[test]
-    fn the_messages_decide_how_a_prompt_ended() {
-        let ended = |name: &str, completed: bool| {
-            let data = json!({"node_id": "3", "node_type": "KSampler", "exception_type": "ValueError",
-                "exception_message": "no", "traceback": ["a"], "executed": []});
-            history(json!({"status_str": "error", "completed": completed, "messages": [
-                ["execution_start", {}], [name, data]]}))
-            .verdict()
-        };
-        assert_eq!(ended("execution_success", false), Verdict::Succeeded);
-        assert_eq!(ended("execution_interrupted", true), Verdict::Interrupted);
-        let Verdict::Failed(error) = ended("execution_error", true) else { panic!("a failure") };
-        assert_eq!((error.node_id.as_str(), error.exception_message.as_str()), ("3", "no"));
-        assert_eq!(ended("something_new", true), Verdict::Succeeded);
-        assert!(matches!(ended("something_new", false), Verdict::Failed(_)));
-        assert!(matches!(history(Value::Null).verdict(), Verdict::Failed(_)));
-    }
 
     #[test]
     fn a_rejection_keeps_comfyui_s_words_and_adds_what_is_allowed() {
@@ -325,31 +178,5 @@ mod tests {
         let rejection = Rejection::parse(&body.to_string()).unwrap();
         assert_eq!(rejection.summary, "Cannot execute because node Foo does not exist. Node ID '#1'");
         assert!(Rejection::parse("<html>").is_none());
-    }
-
-    #[test]
-    fn choices_are_read_in_both_generations() {
-        let class: Class = serde_json::from_value(json!({"output_node": true, "input": {
-            "required": {"a": [["x", 1], {}], "n": ["INT", {"min": 0}]},
-            "optional": {"b": ["COMBO", {"options": ["y"]}]}}}))
-        .unwrap();
-        assert_eq!(class.choices("a"), ["x", "1"]);
-        assert_eq!(class.choices("b"), ["y"]);
-        assert!(class.choices("n").is_empty() && class.choices("none").is_empty());
-    }
-
-    #[test]
-    fn a_queue_is_a_heap() {
-        let queue: Queue = serde_json::from_value(json!({
-            "queue_running": [[1, "r", {}, {}, []]],
-            "queue_pending": [[2, "a", {}, {}, []], [9, "c", {}, {}, []], [3, "b", {}, {}, []]]}))
-        .unwrap();
-        let position = |id| queue.position(id);
-        assert_eq!(position("r"), Position::Running);
-        assert_eq!(
-            (position("a"), position("b"), position("c")),
-            (Position::Waiting(1), Position::Waiting(2), Position::Waiting(3))
-        );
-        assert_eq!(position("x"), Position::Absent);
     }
 }

@@ -1,1 +1,3 @@
+//! The daemon's rooms with real tools, one module each.
 
+mod source_python;

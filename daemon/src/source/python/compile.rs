@@ -3,6 +3,7 @@
 use super::error::PythonError;
 use super::inputs::Line;
 use super::interpreter::Interpreter;
+use super::requirements::is_wheel;
 use super::said::{Said, is_unsatisfiable};
 use super::uv::{Uv, failure};
 use crate::ctx::Ctx;
@@ -127,7 +128,7 @@ async fn write(dir: &Path, name: &str, text: &str) -> Result<std::path::PathBuf,
 /// Reads uv's "warning: `x-1.0-py3-none-any.whl` is missing an upload date, but …".
 fn undated_package(line: &str) -> Option<String> {
     let file = line.strip_prefix("warning: `")?.split_once("` is missing an upload date")?.0;
-    let name = if file.ends_with(".whl") { file.split('-').next()? } else { file.rsplit_once('-')?.0 };
+    let name = if is_wheel(file) { file.split('-').next()? } else { file.rsplit_once('-')?.0 };
     Some(PackageName::new(name.to_owned()).ok()?.to_string())
 }
 
@@ -189,7 +190,7 @@ fn pin(package: PylockPackage) -> Result<Pinned, PythonError> {
     if let Some(archive) = package.archive {
         let hashes = hashes([&archive]);
         let url = archive.url.ok_or_else(|| unreadable(format!("`{name}` is a local file")))?;
-        let from_source = !url.split(['#', '?']).next().is_some_and(|path| path.ends_with(".whl"));
+        let from_source = !url.split(['#', '?']).next().is_some_and(is_wheel);
         let requirement = format!("{name} @ {url}{}", fragment(archive.subdirectory));
         let package = LockedPackage { name, version: None, requirement, hashes, size_bytes: archive.size };
         return Ok(Pinned { package, from_source });

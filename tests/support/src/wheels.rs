@@ -185,12 +185,12 @@ async fn project(State(shelf): Shared, UrlPath(project): UrlPath<String>) -> Res
     let page = json!({ "meta": { "api-version": "1.1" }, "name": project, "files": files });
     let kind = "application/vnd.pypi.simple.v1+json";
     // uv keeps pages for ten minutes otherwise, and a test that adds a wheel means it to be seen.
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], page.to_string()).into_response()
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], page.to_string()).into_response()
 }
 
 fn described(file: &File) -> serde_json::Value {
     let digest = Sha256::digest(&file.bytes);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let mut described = json!({
         "filename": file.name,
         "url": format!("/files/{}", file.name),

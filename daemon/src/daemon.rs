@@ -86,7 +86,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         sources,
     });
     let listener = rpc::listen(&config.socket);
-    let listener = listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
+    let listener =
+        listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone());
     tracing::info!(socket = %config.socket.display(), "serving");
     server.serve(listener, &stop).await;
@@ -106,10 +107,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
 fn take_life(config: &Config) -> Result<FileLock, DaemonError> {
     create_dir_all(&config.state_dir)?;
     let path = config.socket.with_extension("sock.lock");
-    FileLock::try_take(&path)?.ok_or_else(|| DaemonError::AlreadyRunning {
-        socket: config.socket.clone(),
-        holder: holder(&path),
-    })
+    FileLock::try_take(&path)?
+        .ok_or_else(|| DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

@@ -65,7 +65,9 @@ impl Error {
             Self::Spec(SpecError::NotFound { .. }) | Self::NoLog(_) => ErrorKind::NotFound,
             Self::Spec(SpecError::Invalid { .. }) => ErrorKind::Spec,
             Self::Spec(SpecError::Store(_)) | Self::Store(_) => ErrorKind::Disk,
-            Self::Spec(SpecError::Name(_) | SpecError::Relative(_)) | Self::Home(_) | Self::Params { .. } => ErrorKind::Usage,
+            Self::Spec(SpecError::Name(_) | SpecError::Relative(_)) | Self::Home(_) | Self::Params { .. } => {
+                ErrorKind::Usage
+            }
             Self::Resolve(error) => error.kind(),
             Self::Plan(error) => error.kind(),
             Self::Realize(JobError::Failed(error)) => error.kind(),
@@ -79,9 +81,10 @@ impl Error {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Spec(SpecError::NotFound { sought, .. }) => {
-                Some(format!("there is no {}; `comfyctl list` shows the versions there are", sought.join(" and no ")))
-            }
+            Self::Spec(SpecError::NotFound { sought, .. }) => Some(format!(
+                "there is no {}; `comfyctl list` shows the versions there are",
+                sought.join(" and no ")
+            )),
             Self::Spec(SpecError::Invalid { .. }) => None,
             Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),

@@ -39,7 +39,12 @@ pub async fn start(
     Ok((realization, ready))
 }
 
-fn launch(config: &Config, spec: &Spec, realization: &Realization, address: Address) -> Result<Launch, Error> {
+fn launch(
+    config: &Config,
+    spec: &Spec,
+    realization: &Realization,
+    address: Address,
+) -> Result<Launch, Error> {
     let home = &realization.layout.home;
     let dir = realization.layout.generation_dir();
     // Each link on the way costs a look-up per file that Python opens.
@@ -59,7 +64,8 @@ fn launch(config: &Config, spec: &Spec, realization: &Realization, address: Addr
 }
 
 /// Variables that would lead Python away from the version's own environment.
-const FOREIGN: &[&str] = &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"];
+const FOREIGN: &[&str] =
+    &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"];
 
 /// The daemon's environment without tokens, then the version's, then the spec's `env`.
 fn environment(config: &Config, spec: &Spec, home: &Home, venv: &PathBuf) -> BTreeMap<String, String> {
@@ -73,7 +79,8 @@ fn environment(config: &Config, spec: &Spec, home: &Home, venv: &PathBuf) -> BTr
         ("PATH", format!("{}/bin:{path}", venv.display())),
     ];
     let known: BTreeMap<&str, &str> = places.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let asked: Vec<_> = spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))).collect();
+    let asked: Vec<_> =
+        spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))).collect();
     env.extend(places.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     env.extend(asked);
     env

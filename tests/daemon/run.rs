@@ -2,7 +2,7 @@
 
 use crate::fixture::{PATIENCE, Version, eventually};
 use comfyd::ctx::Ctx;
-use comfyd::run::{RunError, RunRequest, checks, workflow};
+use comfyd::run::{Graph, RunError, RunRequest, checks, workflow};
 use comfyd::supervise::Ready;
 use proto::ErrorKind;
 use proto::lock::Lock;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 fn request(workflow: Value) -> RunRequest {
-    RunRequest { workflow, inputs: Vec::new(), output_dir: None, timeout: None }
+    RunRequest { graph: Graph::parse(workflow).unwrap(), inputs: Vec::new(), output_dir: None, timeout: None }
 }
 
 fn save(prefix: &str) -> Value {
@@ -168,14 +168,11 @@ async fn a_refused_workflow_is_explained_node_by_node() {
     version.supervisor.shutdown().await;
 }
 
-#[tokio::test]
-async fn an_editor_s_workflow_is_refused_with_the_remedy() {
-    let version = Version::new("");
-    let ready = version.ready().await;
-    let error = run(&ready, request(json!({"nodes": [], "links": [], "version": 0.4}))).await.unwrap_err();
+#[test]
+fn an_editor_s_workflow_is_refused_with_the_remedy_before_anything_starts() {
+    let error = Graph::parse(json!({"nodes": [], "links": [], "version": 0.4})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Workflow);
     assert!(error.hint().unwrap().contains("Export (API)"));
-    version.supervisor.shutdown().await;
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use super::generation;
 use super::layout::Layout;
 use super::{RealizeError, models, repositories};
 use crate::ctx::Ctx;
-use crate::source::python::{self, InstallScript};
 use crate::source::Sources;
+use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::places::generation as names;
 use crate::store::{StoreError, tree};
@@ -117,7 +117,9 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
         let uv = work.sources.uv(ctx).await?;
         let wanted = work.spec.env.get("COMFY_PYTHON").unwrap_or(&work.lock.python.version);
         let interpreter = python::find_interpreter(uv, ctx, Some(wanted), None).await?;
-        python::install(uv, ctx, &work.lock.python, &interpreter, venv, work.offline, &task).await
+        let (python, offline) = (&work.lock.python, work.offline);
+        let build = Build { python, interpreter: &interpreter, staging: venv, offline };
+        python::install(uv, ctx, &build, &task).await
     };
     install.await.map_err(RealizeError::Packages)?;
     task.done(format!("{} packages", work.plan.packages.count));
@@ -131,7 +133,8 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
     for (node, checkout) in nodes.filter(|(node, _)| work.plan.install_scripts.contains(&node.dir)) {
         let task = ctx.progress.task(TaskKind::InstallScript, node.dir.as_str(), Unit::Nothing);
         task.detail("running install.py");
-        let script = InstallScript { venv: &venv, node_dir: checkout, comfy_dir: &comfy, python: &work.lock.python };
+        let script =
+            InstallScript { venv: &venv, node_dir: checkout, comfy_dir: &comfy, python: &work.lock.python };
         let ran = python::run_install_script(ctx, &work.sources.config, &script).await;
         ran.map_err(|source| RealizeError::InstallScript { node: node.dir.to_string(), source })?;
         task.done("");

@@ -25,7 +25,8 @@ pub(super) fn assemble(work: &Work, staging: &Path) -> Result<(), StoreError> {
     // The checkout brings a directory of placeholders; the link takes its name.
     std::fs::remove_dir_all(&models).or_else(absent_is_fine).map_err(StoreError::at("remove", &models))?;
     let dir = work.layout.generation_dir();
-    for link in work.layout.links.iter().filter(|link| work.layout.is_inside(link) && is_planned(work, link)) {
+    for link in work.layout.links.iter().filter(|link| work.layout.is_inside(link) && is_planned(work, link))
+    {
         // The staging directory is a sibling of the final one: relative links mean the same in both.
         let place = link.path.strip_prefix(&dir).unwrap_or(&link.path);
         commit::symlink(&link.target, &staging.join(place))?;
@@ -77,7 +78,10 @@ pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
 fn is_planned(work: &Work, link: &Link) -> bool {
     let Some(node) = link.node else { return true };
     // The first step is ComfyUI itself.
-    work.plan.repositories.get(node + 1).is_none_or(|step| step.action != proto::plan::RepositoryAction::Missing)
+    work.plan
+        .repositories
+        .get(node + 1)
+        .is_none_or(|step| step.action != proto::plan::RepositoryAction::Missing)
 }
 
 /// Removes generations that are neither current nor the one before, and that nobody runs. Does nothing
@@ -89,7 +93,8 @@ pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
     let home = &work.layout.home;
     let previous = Record::read(&work.layout.generation_dir())?.and_then(|record| record.previous);
     for name in tree::published(&home.generations())? {
-        let is_kept = name == work.layout.generation || Some(&name) == previous.as_ref() || work.in_use.contains(&name);
+        let is_kept =
+            name == work.layout.generation || Some(&name) == previous.as_ref() || work.in_use.contains(&name);
         if !is_kept {
             tree::remove_tree(&home.generation(&name))?;
         }

@@ -46,11 +46,16 @@ pub struct Link {
 impl Layout {
     /// Lays a lock out under a home.
     pub fn new(config: &Config, home: Home, lock: &Lock) -> Self {
-        let folders: BTreeSet<String> = lock.models.iter().filter_map(|m| m.target.folder().map(str::to_owned)).collect();
-        let checkouts: Vec<PathBuf> =
-            lock.custom_nodes.iter().map(|node| node_checkout(config, &node.repo.repo, &node.repo.commit)).collect();
+        let folders: BTreeSet<String> =
+            lock.models.iter().filter_map(|m| m.target.folder().map(str::to_owned)).collect();
+        let checkouts: Vec<PathBuf> = lock
+            .custom_nodes
+            .iter()
+            .map(|node| node_checkout(config, &node.repo.repo, &node.repo.commit))
+            .collect();
         let venv = venv_digest(lock);
-        let nodes: Vec<_> = lock.custom_nodes.iter().map(|n| (&n.dir, &n.repo.repo, &n.repo.commit)).collect();
+        let nodes: Vec<_> =
+            lock.custom_nodes.iter().map(|n| (&n.dir, &n.repo.repo, &n.repo.commit)).collect();
         let name = digest(&(LAYOUT, &lock.comfy.repo, &lock.comfy.commit, nodes, &venv, &folders));
         let links = links(&home, &name, &checkouts, lock);
         Self { generation: name, venv, checkouts, links, folders, home }
@@ -80,7 +85,12 @@ fn venv_digest(lock: &Lock) -> String {
     digest(&Inputs {
         layout: LAYOUT,
         python: &lock.python.version,
-        packages: lock.python.packages.iter().map(|p| (p.requirement.as_str(), p.hashes.as_slice())).collect(),
+        packages: lock
+            .python
+            .packages
+            .iter()
+            .map(|p| (p.requirement.as_str(), p.hashes.as_slice()))
+            .collect(),
         install_scripts: scripts.map(|node| (node.repo.repo.as_str(), node.repo.commit.as_str())).collect(),
     })
 }

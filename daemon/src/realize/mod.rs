@@ -9,10 +9,10 @@ use crate::source::Sources;
 use crate::source::git::GitError;
 use crate::source::model::ModelError;
 use crate::source::python::PythonError;
-use crate::store::places::generation as names;
-use crate::store::{self, StoreError};
 use crate::store::flock::{FileLock, LockError};
 use crate::store::places::Home;
+use crate::store::places::generation as names;
+use crate::store::{self, StoreError};
 use execute::{Work, execute};
 use layout::Layout;
 use plan::Rules;
@@ -141,7 +141,9 @@ impl RealizeError {
             Self::Resolve(error) => error.kind(),
             Self::OtherVersion { .. } => ErrorKind::Conflict,
             Self::Locked { source: LockError::Cancelled(_), .. } => ErrorKind::Cancelled,
-            Self::Locked { source: LockError::Store(_), .. } | Self::NoSpace(_) | Self::Store(_) => ErrorKind::Disk,
+            Self::Locked { source: LockError::Store(_), .. } | Self::NoSpace(_) | Self::Store(_) => {
+                ErrorKind::Disk
+            }
             Self::Locked { source: LockError::Timeout { .. }, .. } => ErrorKind::Busy,
             Self::NoComfy { .. } => ErrorKind::Offline,
             Self::Repository { source, .. } => source.kind(),
@@ -156,7 +158,9 @@ impl RealizeError {
         match self {
             Self::Resolve(error) => error.hint(),
             Self::OtherVersion { .. } => Some("put `{version_id}` into COMFY_HOME, or unset it".to_owned()),
-            Self::NoSpace(_) => Some("free some space, or set COMFY_VOLUME or MODELS_DIR to a larger disk".to_owned()),
+            Self::NoSpace(_) => {
+                Some("free some space, or set COMFY_VOLUME or MODELS_DIR to a larger disk".to_owned())
+            }
             Self::NoComfy { .. } => Some("realize it once without `offline`".to_owned()),
             Self::Repository { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),

@@ -12,7 +12,8 @@ use std::path::Path;
 /// Returns the file's text; none when ComfyUI knows every folder. `folder_paths` is the text of
 /// ComfyUI's `folder_paths.py`, `base` the way from the generation to the models directory.
 pub(super) fn model_paths(folders: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
-    let unknown: Vec<&String> = folders.iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
+    let unknown: Vec<&String> =
+        folders.iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
     if unknown.is_empty() {
         return None;
     }
@@ -52,6 +53,9 @@ folder_names_and_paths["diffusion_models"] = ([os.path.join(models_dir, "unet"),
     #[test]
     fn unknown_folders_are_added_by_relative_path() {
         let text = model_paths(&folders(&["loras", "ipadapter"]), FOLDER_PATHS, Path::new("../../../models"));
-        assert_eq!(text.as_deref(), Some("comfyd:\n  base_path: \"../../../models\"\n  \"ipadapter\": \"ipadapter\"\n"));
+        assert_eq!(
+            text.as_deref(),
+            Some("comfyd:\n  base_path: \"../../../models\"\n  \"ipadapter\": \"ipadapter\"\n")
+        );
     }
 }

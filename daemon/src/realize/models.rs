@@ -57,9 +57,16 @@ async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Res
 
 /// Asks hosts for the sizes of models that are to be downloaded, for the plan's sums. What a host does
 /// not tell is a warning of the plan, not an error: the download itself will say more.
-pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan) -> (HashMap<RelPath, u64>, Vec<String>) {
-    let wanted = downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
-    let asked: Vec<_> = wanted.map(|model| async move { (model, sources.models.probe(ctx, &model.source).await) }).collect();
+pub(super) async fn sizes(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &Spec,
+    plan: &Plan,
+) -> (HashMap<RelPath, u64>, Vec<String>) {
+    let wanted =
+        downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
+    let asked: Vec<_> =
+        wanted.map(|model| async move { (model, sources.models.probe(ctx, &model.source).await) }).collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let (mut sizes, mut warnings) = (HashMap::new(), Vec::new());
     for (model, answer) in answers {

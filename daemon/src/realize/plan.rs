@@ -4,7 +4,8 @@
 use super::layout::Layout;
 use crate::store::inspect::Space;
 use proto::plan::{
-    DiskNeed, LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, RepositoryAction, RepositoryStep,
+    DiskNeed, LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, RepositoryAction,
+    RepositoryStep,
 };
 use proto::{Lock, NodeDir, RelPath};
 use std::collections::HashMap;
@@ -77,7 +78,9 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Has
     let install_scripts = install_scripts(lock, &packages.action, &repositories[1..]);
     let missing = missing(&repositories, &models);
     let ready = packages.action == PackagesAction::Present
-        && repositories.iter().all(|step| matches!(step.action, RepositoryAction::Present | RepositoryAction::Missing))
+        && repositories
+            .iter()
+            .all(|step| matches!(step.action, RepositoryAction::Present | RepositoryAction::Missing))
         && models.iter().all(|step| is_settled(&step.action))
         && links.iter().all(|step| step.present);
     Plan {
@@ -101,7 +104,8 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Has
 pub fn lacks(plan: &Plan) -> Vec<String> {
     let repositories = plan.repositories.iter().filter(|step| step.action != RepositoryAction::Present);
     let packages = Some(&plan.packages).filter(|step| step.action != PackagesAction::Present);
-    let models = plan.models.iter().filter(|step| !matches!(step.action, ModelAction::Present | ModelAction::Skipped));
+    let models =
+        plan.models.iter().filter(|step| !matches!(step.action, ModelAction::Present | ModelAction::Skipped));
     let links = plan.links.iter().filter(|step| !step.present);
     repositories
         .map(|step| format!("repository {} at {}", step.name, step.commit.short()))
@@ -221,7 +225,12 @@ fn missing(repositories: &[RepositoryStep], models: &[ModelStep]) -> Vec<String>
         .collect()
 }
 
-fn space_needed(layout: &Layout, disk: &Disk, packages: &PackagesStep, models: &[ModelStep]) -> Vec<DiskNeed> {
+fn space_needed(
+    layout: &Layout,
+    disk: &Disk,
+    packages: &PackagesStep,
+    models: &[ModelStep],
+) -> Vec<DiskNeed> {
     let for_packages = match packages.action {
         PackagesAction::Install => packages.download_bytes * UNPACKED,
         PackagesAction::Present | PackagesAction::Reuse { .. } | PackagesAction::Repair => 0,

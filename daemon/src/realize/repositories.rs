@@ -24,7 +24,8 @@ pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, to: &Path) -> Result<(), 
 pub(super) async fn custom_nodes(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let slots = Semaphore::new(AT_ONCE);
     let steps = work.plan.repositories[1..].iter().zip(&work.lock.custom_nodes).zip(&work.layout.checkouts);
-    let wanted = steps.filter(|((step, _), _)| matches!(step.action, RepositoryAction::Checkout | RepositoryAction::Fetch));
+    let wanted = steps
+        .filter(|((step, _), _)| matches!(step.action, RepositoryAction::Checkout | RepositoryAction::Fetch));
     let checkouts = wanted.map(|((step, node), place)| {
         let slots = &slots;
         async move {
@@ -57,7 +58,13 @@ async fn publish_checkout(
     }
 }
 
-async fn checkout(ctx: &Ctx, work: &Work, name: &str, repo: &LockedRepo, to: &Path) -> Result<(), RealizeError> {
+async fn checkout(
+    ctx: &Ctx,
+    work: &Work,
+    name: &str,
+    repo: &LockedRepo,
+    to: &Path,
+) -> Result<(), RealizeError> {
     let at = |source| RealizeError::Repository { name: name.to_owned(), source };
     let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
     let git = &work.sources.git;

@@ -33,7 +33,8 @@ pub fn snapshot(sources: &Sources, lock: &Lock, layout: &Layout) -> Result<Disk,
             Checkout::Absent
         }
     });
-    let models: Vec<_> = lock.models.iter().map(|model| file_size(&layout.home.model(&model.target))).collect();
+    let models: Vec<_> =
+        lock.models.iter().map(|model| file_size(&layout.home.model(&model.target))).collect();
     // Free space matters only to those who will write.
     let writes = is_absent || models.contains(&None);
     Ok(Disk {

@@ -35,7 +35,9 @@ fn repositories(lock: &Lock) -> Named<'_> {
 }
 
 fn packages(lock: &Lock) -> Named<'_> {
-    let shown = |package: &proto::lock::LockedPackage| package.version.clone().unwrap_or_else(|| package.requirement.clone());
+    let shown = |package: &proto::lock::LockedPackage| {
+        package.version.clone().unwrap_or_else(|| package.requirement.clone())
+    };
     lock.python.packages.iter().map(|package| (package.name.as_str(), shown(package))).collect()
 }
 

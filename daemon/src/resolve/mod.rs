@@ -94,7 +94,9 @@ impl ResolveError {
         match self {
             Self::Repository { source, .. } => source.hint(),
             Self::Packages { source, .. } => source.hint(),
-            Self::NotText { .. } => Some("pin another commit, or set `install_requirements` to false".to_owned()),
+            Self::NotText { .. } => {
+                Some("pin another commit, or set `install_requirements` to false".to_owned())
+            }
             Self::Store(_) => None,
         }
     }
@@ -105,11 +107,23 @@ impl ResolveError {
 ///
 /// # Errors
 /// When something cannot be pinned.
-pub async fn resolve(ctx: &Ctx, sources: &Sources, spec: &Spec, home: &Home, mode: Mode) -> Result<Resolution, ResolveError> {
+pub async fn resolve(
+    ctx: &Ctx,
+    sources: &Sources,
+    spec: &Spec,
+    home: &Home,
+    mode: Mode,
+) -> Result<Resolution, ResolveError> {
     let spec_digest = spec_digest(spec);
     let previous = present_lock(sources, spec, home, &spec_digest)?;
     if let Some(lock) = previous.as_ref().filter(|lock| lock.spec_digest == spec_digest && !mode.update) {
-        return Ok(Resolution { lock: lock.clone(), previous, is_new: false, missing: Vec::new(), warnings: Vec::new() });
+        return Ok(Resolution {
+            lock: lock.clone(),
+            previous,
+            is_new: false,
+            missing: Vec::new(),
+            warnings: Vec::new(),
+        });
     }
     ctx.progress.phase("resolve");
     let pins = previous.as_ref().filter(|_| !mode.update);
@@ -126,7 +140,9 @@ pub async fn resolve(ctx: &Ctx, sources: &Sources, spec: &Spec, home: &Home, mod
         python: packages.python,
         models: models(spec),
     };
-    let is_new = previous.as_ref().is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
+    let is_new = previous
+        .as_ref()
+        .is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
     Ok(Resolution { lock, previous, is_new, missing: pinned.missing, warnings: pinned.warnings })
 }
 
@@ -156,8 +172,14 @@ impl Resolution {
 
 /// Returns the lock in the user's cache; else the copy that the volume's home carries, so that a version
 /// realized on a pod is the same on a worker that has an empty cache.
-fn present_lock(sources: &Sources, spec: &Spec, home: &Home, spec_digest: &str) -> Result<Option<Lock>, StoreError> {
-    let is_usable = |lock: &Lock| lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
+fn present_lock(
+    sources: &Sources,
+    spec: &Spec,
+    home: &Home,
+    spec_digest: &str,
+) -> Result<Option<Lock>, StoreError> {
+    let is_usable =
+        |lock: &Lock| lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
     let cached: Option<Lock> = store::read_json(&places::lock_file(&sources.config, &spec.version_id))?;
     let cached = cached.filter(is_usable);
     if cached.as_ref().is_some_and(|lock| lock.spec_digest == spec_digest) {

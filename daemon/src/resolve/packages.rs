@@ -38,7 +38,11 @@ async fn resolve_packages(
     let requires = pinned.comfy.files.get("pyproject.toml").and_then(|text| python::requires_python(text));
     let wanted = spec.env.get(INTERPRETER).map(String::as_str);
     let interpreter = python::find_interpreter(uv, ctx, wanted, requires.as_deref()).await?;
-    let commits = pinned.nodes.iter().map(|node| node.locked.repo.committed_at).chain([pinned.comfy.locked.committed_at]);
+    let commits = pinned
+        .nodes
+        .iter()
+        .map(|node| node.locked.repo.committed_at)
+        .chain([pinned.comfy.locked.committed_at]);
     let request = Request {
         contributors: &contributors(spec, pinned),
         interpreter: &interpreter,
@@ -55,7 +59,8 @@ async fn resolve_packages(
 }
 
 fn contributors(spec: &Spec, pinned: &Pinned) -> Vec<Contributor> {
-    let comfy = Contributor { name: "ComfyUI".to_owned(), role: Role::Comfy, files: pinned.comfy.files.clone() };
+    let comfy =
+        Contributor { name: "ComfyUI".to_owned(), role: Role::Comfy, files: pinned.comfy.files.clone() };
     let lines = spec.python_packages.join("\n");
     let ours = Contributor {
         name: "the spec".to_owned(),

@@ -44,7 +44,8 @@ pub(super) async fn pin(
     let ctx = ctx.child();
     let _stop = ctx.cancel.clone().drop_guard();
     let comfy = pin_one(&ctx, sources, "ComfyUI", &spec.comfy, pins.map(|lock| &lock.comfy), mode);
-    let nodes: Vec<_> = spec.custom_nodes.iter().map(|node| pin_node(&ctx, sources, node, pins, mode)).collect();
+    let nodes: Vec<_> =
+        spec.custom_nodes.iter().map(|node| pin_node(&ctx, sources, node, pins, mode)).collect();
     let nodes = stream::iter(nodes).buffered(AT_ONCE).collect::<Vec<_>>();
     let (comfy, nodes) = tokio::join!(comfy, nodes);
     let (comfy, mut warnings) = comfy?;
@@ -71,7 +72,9 @@ async fn pin_node(
     pins: Option<&Lock>,
     mode: Mode,
 ) -> Result<(Repository<LockedNode>, Vec<String>), ResolveError> {
-    let pin = pins.and_then(|lock| lock.custom_nodes.iter().find(|locked| locked.dir == node.dir)).map(|locked| &locked.repo);
+    let pin = pins
+        .and_then(|lock| lock.custom_nodes.iter().find(|locked| locked.dir == node.dir))
+        .map(|locked| &locked.repo);
     let (mut repository, warnings) = pin_one(ctx, sources, node.dir.as_str(), &node.repo, pin, mode).await?;
     let script = read(sources, node.dir.as_str(), &repository.locked, "install.py").await?;
     if !node.install_requirements {
@@ -93,13 +96,15 @@ async fn pin_one(
     let at = |source| ResolveError::Repository { name: name.to_owned(), source };
     let mut warnings = Vec::new();
     let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
-    let commit = match (&spec.commit, pin.filter(|pin| pin.repo == spec.repo && pin.git_ref == spec.git_ref)) {
+    let commit = match (&spec.commit, pin.filter(|pin| pin.repo == spec.repo && pin.git_ref == spec.git_ref))
+    {
         (Some(commit), _) => commit.clone(),
         (None, Some(pin)) => pin.commit.clone(),
         (None, None) if mode.offline => return Err(at(GitError::Offline(spec.repo.clone()))),
         (None, None) => {
             task.detail("asking for the commit");
-            let found = sources.git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
+            let found =
+                sources.git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
             warnings.extend(found.warning);
             found.commit
         }
@@ -148,7 +153,12 @@ async fn requirement_files(
     Ok(files)
 }
 
-async fn read(sources: &Sources, name: &str, repo: &LockedRepo, file: &str) -> Result<Option<String>, ResolveError> {
+async fn read(
+    sources: &Sources,
+    name: &str,
+    repo: &LockedRepo,
+    file: &str,
+) -> Result<Option<String>, ResolveError> {
     let read = sources.git.read_file(&repo.repo, &repo.commit, file).await;
     let bytes = read.map_err(|source| ResolveError::Repository { name: name.to_owned(), source })?;
     let text = bytes.map(String::from_utf8).transpose();

@@ -52,7 +52,13 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
     let reader = async {
         // Cancelled when the client hangs up: nobody wants the answers.
         let hang_up = work.child_token();
-        let client = Client { daemon, answers, calls: Calls::default(), tasks: TaskTracker::new(), work: hang_up.clone() };
+        let client = Client {
+            daemon,
+            answers,
+            calls: Calls::default(),
+            tasks: TaskTracker::new(),
+            work: hang_up.clone(),
+        };
         client.read(&mut lines, &work).await;
         if !work.is_cancelled() {
             hang_up.cancel();
@@ -101,14 +107,18 @@ impl Client {
     async fn accept(&self, line: &str) {
         let message: Message = match serde_json::from_str(line) {
             Ok(message) => message,
-            Err(error) => return self.refuse(None, PARSE_ERROR, format!("not a JSON-RPC message: {error}")).await,
+            Err(error) => {
+                return self.refuse(None, PARSE_ERROR, format!("not a JSON-RPC message: {error}")).await;
+            }
         };
         match (message.method, message.id) {
             (Some(method), None) if method == CANCEL => self.cancel(message.params.as_deref()),
             // Unknown notifications are ignored, as JSON-RPC asks.
             (Some(_), None) => (),
             (Some(method), Some(id)) => self.call(id, method, message.params).await,
-            (None, id) => self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await,
+            (None, id) => {
+                self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await
+            }
         }
     }
 
@@ -125,10 +135,13 @@ impl Client {
             Ok(cancel) => cancel,
             Err(text) => return self.refuse(Some(id), ErrorKind::Protocol.code(), text.to_owned()).await,
         };
-        let (daemon, answers, calls) = (Arc::clone(&self.daemon), self.answers.clone(), Arc::clone(&self.calls));
+        let (daemon, answers, calls) =
+            (Arc::clone(&self.daemon), self.answers.clone(), Arc::clone(&self.calls));
         self.tasks.spawn(async move {
             let ctx = Ctx { cancel, ..Ctx::new() };
-            let answer = tell_progress(&ctx, &id, &answers, methods::call(&daemon, &ctx, &method, params.as_deref())).await;
+            let answer =
+                tell_progress(&ctx, &id, &answers, methods::call(&daemon, &ctx, &method, params.as_deref()))
+                    .await;
             calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let message = match answer {
                 Ok(result) => Message::success(id, result),
@@ -159,7 +172,12 @@ impl Client {
 }
 
 /// Drives a call and tells the client how it goes.
-async fn tell_progress<T>(ctx: &Ctx, id: &RequestId, answers: &mpsc::Sender<Message>, call: impl Future<Output = T>) -> T {
+async fn tell_progress<T>(
+    ctx: &Ctx,
+    id: &RequestId,
+    answers: &mpsc::Sender<Message>,
+    call: impl Future<Output = T>,
+) -> T {
     let mut states = ctx.progress.subscribe();
     let mut call = std::pin::pin!(call);
     loop {

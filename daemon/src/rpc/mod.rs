@@ -40,7 +40,8 @@ impl RpcServer {
             };
             match accepted {
                 Ok(stream) if listener::is_trusted(&stream) => {
-                    let serving = connection::serve(Arc::clone(&self.daemon), stream, self.work.child_token());
+                    let serving =
+                        connection::serve(Arc::clone(&self.daemon), stream, self.work.child_token());
                     self.connections.spawn(serving);
                 }
                 Ok(_) => tracing::warn!("refused a connection of another user"),

@@ -53,8 +53,12 @@ pub async fn smoke(ctx: &Ctx, ready: &Ready) -> Result<RunAnswer, RunError> {
         "1": {"class_type": "EmptyImage", "inputs": image},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     });
-    let request =
-        RunRequest { graph: Graph::parse(workflow_of_two)?, inputs: Vec::new(), output_dir: None, timeout: Some(SMOKE) };
+    let request = RunRequest {
+        graph: Graph::parse(workflow_of_two)?,
+        inputs: Vec::new(),
+        output_dir: None,
+        timeout: Some(SMOKE),
+    };
     workflow(ctx, ready, request).await
 }
 

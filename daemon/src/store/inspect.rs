@@ -20,7 +20,8 @@ pub struct Space {
 pub fn space(path: &Path) -> Result<Space, StoreError> {
     let existing = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let metadata = std::fs::metadata(existing).map_err(StoreError::at("look at", existing))?;
-    let statvfs = nix::sys::statvfs::statvfs(existing).map_err(|errno| StoreError::at("look at", existing)(errno.into()))?;
+    let statvfs = nix::sys::statvfs::statvfs(existing)
+        .map_err(|errno| StoreError::at("look at", existing)(errno.into()))?;
     let available_bytes = statvfs.blocks_available() * statvfs.fragment_size();
     Ok(Space { device: metadata.dev(), available_bytes })
 }

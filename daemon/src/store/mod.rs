@@ -24,7 +24,11 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreErr
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)
             .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "ignoring a damaged file"))
             .ok()),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(StoreError::at("read", path)(error)),
     }
 }
@@ -34,7 +38,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreErr
 /// # Errors
 /// When the file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| StoreError::at("encode", path)(error.into()))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| StoreError::at("encode", path)(error.into()))?;
     text.push(b'\n');
     commit::write_file(path, &text)
 }

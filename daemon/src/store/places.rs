@@ -32,7 +32,10 @@ impl Home {
     pub fn find(config: &Config, id: &VersionId, comfy_home: Option<&str>) -> Result<Self, HomeError> {
         let Some(template) = comfy_home.filter(|text| !text.is_empty()) else {
             let root = config.homes.join(format!("comfy-{id}"));
-            return Ok(Self { root, models: config.models_dir.clone().unwrap_or_else(|| config.homes.join("models")) });
+            return Ok(Self {
+                root,
+                models: config.models_dir.clone().unwrap_or_else(|| config.homes.join("models")),
+            });
         };
         let root = PathBuf::from(template.replace(ID_MARK, id.as_str()));
         if !root.is_absolute() || root.components().any(|part| part == Component::ParentDir) {
@@ -146,9 +149,15 @@ mod tests {
         let config = config(volume.path(), &[]);
         let id = VersionId::new("wan").unwrap();
         let find = |home: Option<&str>| Home::find(&config, &id, home).unwrap();
-        assert_eq!(find(None), Home { root: volume.path().join("comfy-wan"), models: volume.path().join("models") });
+        assert_eq!(
+            find(None),
+            Home { root: volume.path().join("comfy-wan"), models: volume.path().join("models") }
+        );
         assert_eq!(find(Some("/d/x")), Home { root: "/d/x".into(), models: "/d/x/models".into() });
-        assert_eq!(find(Some("/d/c-{version_id}")), Home { root: "/d/c-wan".into(), models: "/d/models".into() });
+        assert_eq!(
+            find(Some("/d/c-{version_id}")),
+            Home { root: "/d/c-wan".into(), models: "/d/models".into() }
+        );
         assert_eq!(find(Some("/d/{version_id}")), Home { root: "/d/wan".into(), models: "/d/models".into() });
         assert!(Home::find(&config, &id, Some("d/x")).is_err());
         assert!(Home::find(&config, &id, Some("/d/../x")).is_err());

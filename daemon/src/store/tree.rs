@@ -67,7 +67,10 @@ mod tests {
         std::os::unix::fs::symlink("bin/x", from.join("link")).unwrap();
         let to = dir.path().join("to");
         link_tree(&from, &to).unwrap();
-        assert_eq!(fs::metadata(to.join("bin/x")).unwrap().ino(), fs::metadata(from.join("bin/x")).unwrap().ino());
+        assert_eq!(
+            fs::metadata(to.join("bin/x")).unwrap().ino(),
+            fs::metadata(from.join("bin/x")).unwrap().ino()
+        );
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("bin/x"));
     }
 

@@ -4,9 +4,9 @@
 //! mode: a file that has grown too long is copied aside and emptied in place, and ComfyUI writes on at
 //! its beginning.
 
+use crate::store::commit::{StoreError, create_dir_all, publish};
 use crate::store::digest;
 use proto::VersionId;
-use crate::store::commit::{StoreError, create_dir_all, publish};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};

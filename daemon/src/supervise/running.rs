@@ -7,7 +7,6 @@ use super::{Launch, command, millis};
 use crate::comfy::Comfy;
 use crate::process::Process;
 use proto::method::{InstanceInfo, InstanceState};
-use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;

@@ -14,7 +14,9 @@ pub(super) fn hello(daemon: &Daemon, params: &Hello) -> Result<HelloAnswer, Erro
     let warnings = differing.filter_map(|(name, value)| match ours.get(name) {
         Some(own) if own == value => None,
         Some(own) if own.is_empty() || value.is_empty() => None,
-        Some(own) => Some(format!("{name} is `{value}` here, but comfyd was started with `{own}` and uses that")),
+        Some(own) => {
+            Some(format!("{name} is `{value}` here, but comfyd was started with `{own}` and uses that"))
+        }
         None if value.is_empty() => Some(format!("{name} is set here, but comfyd was started without it")),
         None => Some(format!("{name} is `{value}` here, but comfyd was started without it")),
     });

@@ -18,7 +18,9 @@ pub(super) fn list(daemon: &Daemon, params: &List) -> Result<ListAnswer, Error> 
                 let Stand { state, .. } = stand(daemon, &loaded.spec, &home)?;
                 (state, 0)
             }
-            Err(SpecError::Invalid { diagnostics, .. }) => (VersionState::Invalid, specs::errors(&diagnostics)),
+            Err(SpecError::Invalid { diagnostics, .. }) => {
+                (VersionState::Invalid, specs::errors(&diagnostics))
+            }
             Err(error) => return Err(error.into()),
         };
         versions.push(ListedVersion { version_id, path, state, errors });

@@ -23,7 +23,10 @@ pub(super) fn logs(daemon: &Daemon, params: &Logs) -> Result<LogsAnswer, Error> 
     let text = if params.from.is_some() { text } else { last_lines(&text, params.lines) };
     let instance = daemon.supervisor.find(&home.root);
     let running = instance.is_some_and(|info| {
-        matches!(info.state, InstanceState::Starting { .. } | InstanceState::Ready { .. } | InstanceState::Stopping { .. })
+        matches!(
+            info.state,
+            InstanceState::Starting { .. } | InstanceState::Ready { .. } | InstanceState::Stopping { .. }
+        )
     });
     Ok(LogsAnswer { path: path.display().to_string(), text, next, running })
 }

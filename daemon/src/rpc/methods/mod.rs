@@ -48,7 +48,11 @@ pub(super) async fn call(
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
         verb::Stop::NAME => reply::<verb::Stop>(stop::stop(daemon, &read(params)?).await),
         verb::Shutdown::NAME => reply::<verb::Shutdown>(shutdown::shutdown(daemon, &read(params)?)),
-        _ => Err(RpcError { code: METHOD_NOT_FOUND, message: format!("there is no method `{method}`"), data: None }),
+        _ => Err(RpcError {
+            code: METHOD_NOT_FOUND,
+            message: format!("there is no method `{method}`"),
+            data: None,
+        }),
     }
 }
 
@@ -75,7 +79,8 @@ fn request(daemon: &Daemon, loaded: &Loaded, home: Home, mode: Mode) -> Request 
     let offline = mode.offline || daemon.config.offline || loaded.spec.options.offline;
     let mine = home.root.display().to_string();
     let instances = daemon.supervisor.instances().into_iter();
-    let in_use = instances.filter(|instance| instance.home == mine).map(|instance| instance.generation).collect();
+    let in_use =
+        instances.filter(|instance| instance.home == mine).map(|instance| instance.generation).collect();
     Request { spec: Arc::new(loaded.spec.clone()), home, mode: Mode { offline, ..mode }, in_use }
 }
 

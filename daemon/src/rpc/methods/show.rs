@@ -3,8 +3,8 @@
 use super::load;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::realize::layout::Layout;
 use crate::realize::lacks;
+use crate::realize::layout::Layout;
 use crate::resolve;
 use crate::store::inspect;
 use crate::store::places::{Home, lock_file};

@@ -23,7 +23,10 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> Result<StatusAnswer, 
         pid: std::process::id(),
         uptime_s: daemon.started.elapsed().as_secs(),
         socket: config.socket.display().to_string(),
-        places: places.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect(),
+        places: places
+            .into_iter()
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .collect(),
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
     })

@@ -5,7 +5,7 @@
 //! Each guilty line costs `log2(n)` questions. As lines stand in order of precedence, the
 //! last of the set is the latest that could have been left out.
 
-/// Questions asked at most; with a warm cache one takes about 50 ms. Beyond it the set is told as
+/// Questions asked at most; one takes about 100 ms where uv's cache can answer it. Beyond it the set is told as
 /// found so far, which may lack lines but accuses none wrongly.
 const MOST_QUESTIONS: usize = 64;
 

@@ -38,6 +38,8 @@ pub enum PythonError {
     Conflict {
         /// A smallest set of lines, each with its place: "numpy<2" (NodeA requirements.txt:4).
         lines: Vec<String>,
+        /// Whether one of them is the torch that ComfyUI and the spec resolve to.
+        torch: bool,
         /// uv's reasoning.
         source: Said,
     },
@@ -151,6 +153,9 @@ impl PythonError {
             }
             Self::Line { in_spec: true, .. } => {
                 "`python_packages` takes lines such as `numpy<2` or `name @ https://…`; set indexes by UV_DEFAULT_INDEX or UV_INDEX in the daemon's environment, put local files into COMFY_WHEELS_DIR"
+            }
+            Self::Conflict { torch: true, .. } => {
+                "choose another torch in the spec's `python_packages` (such as `torch==2.8.0`), pin another commit of the node, set `install_requirements: false` for it, or set `options.conflicts` to `\"warn\"` to leave out its line"
             }
             Self::Conflict { .. } => {
                 "pin another commit of one of the nodes or drop it, set `install_requirements: false` for it, or set `options.conflicts` to `\"warn\"` to leave out the later line"

@@ -94,7 +94,9 @@ impl Inputs {
             hasher.update(part.len().to_le_bytes());
             hasher.update(part.as_bytes());
         };
-        settings.iter().for_each(|setting| add(setting));
+        for setting in settings {
+            add(setting);
+        }
         for line in &self.lines {
             add(if line.constraint { "-c" } else { "-r" });
             add(&format!("{:?}", line.role));

@@ -17,7 +17,7 @@ use std::time::Duration;
 const PINNED: &str = "0.13.9";
 
 /// The oldest uv that knows all options used here (`--exclude-newer-package <name>=false`).
-const OLDEST: (u32, u32, u32) = (0, 9, 17);
+const OLDEST: (u32, u32, u32) = (0, 10, 0);
 
 /// How long another process may take to install uv.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(300);

@@ -35,7 +35,7 @@ pub use resolve::{Request, Resolved, resolve};
 pub use said::Said;
 pub use script::{InstallScript, run_install_script};
 pub use uv::Uv;
-pub use venv::install;
+pub use venv::{Build, install};
 
 /// Packages that belong to ComfyUI: a node cannot change them.
 const TORCH_STACK: [&str; 3] = ["torch", "torchvision", "torchaudio"];

@@ -141,7 +141,8 @@ fn record_entry(line: &str) -> Option<(String, Option<u64>)> {
     let (size, _hash, path) = (fields.next()?, fields.next()?, fields.next()?);
     let quoted = path.strip_prefix('"').and_then(|path| path.strip_suffix('"'));
     let path = quoted.map_or_else(|| path.to_owned(), |path| path.replace("\"\"", "\""));
-    (!path.ends_with(".pyc")).then(|| (path, size.trim().parse().ok()))
+    let compiled = Path::new(&path).extension().is_some_and(|extension| extension == "pyc");
+    (!compiled).then(|| (path, size.trim().parse().ok()))
 }
 
 #[cfg(test)]

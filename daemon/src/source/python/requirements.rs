@@ -4,6 +4,7 @@
 //! includes, options. A requirement itself is PEP 508, a bare link, or a path.
 
 use pep508_rs::{PackageName, Requirement, VersionOrUrl};
+use std::path::Path;
 use std::str::FromStr as _;
 use url::Url;
 
@@ -98,6 +99,11 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
+/// Tells a wheel by its file name.
+pub(super) fn is_wheel(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "whl")
+}
+
 /// Reads one logical line.
 pub(super) fn read(line: &str) -> Entry {
     if line.starts_with('-') {
@@ -146,7 +152,7 @@ fn read_link(text: &str) -> Entry {
     };
     let egg = url.fragment().and_then(|fragment| fragment.split('&').find_map(|f| f.strip_prefix("egg=")));
     let file = url.path().rsplit('/').next().unwrap_or_default();
-    let wheel = file.ends_with(".whl").then(|| file.split('-').next()).flatten();
+    let wheel = is_wheel(file).then(|| file.split('-').next()).flatten();
     let name = egg.or(wheel).map(|name| name.split('[').next().unwrap_or(name));
     let name = name.and_then(|name| PackageName::new(name.to_owned()).ok()).map(|name| name.to_string());
     refusal(&url).unwrap_or_else(|| Entry::Package { name, text: text.to_owned() })

@@ -81,11 +81,13 @@ pub async fn resolve(
     search.warn_of_builds(&pinned);
     let Search { compiler, inputs, .. } = search;
     inputs.warnings.iter().for_each(|warning| ctx.progress.warn(warning));
+    let mut packages: Vec<LockedPackage> = pinned.into_iter().map(|pinned| pinned.package).collect();
+    keep_sizes(&mut packages, request.previous);
     let python = LockedPython {
         version: request.interpreter.version.clone(),
         inputs_digest,
         exclude_newer: compiler.limit.at,
-        packages: pinned.into_iter().map(|pinned| pinned.package).collect(),
+        packages,
         left_out: inputs.left_out,
     };
     Ok(Resolved { python, warnings: inputs.warnings })
@@ -185,6 +187,15 @@ impl Search<'_> {
     }
 }
 
+/// An index that answers in HTML tells no sizes; what it once told in JSON stays true of the same file.
+fn keep_sizes(packages: &mut [LockedPackage], previous: Option<&LockedPython>) {
+    let known = previous.map(|previous| previous.packages.as_slice()).unwrap_or_default();
+    for package in packages.iter_mut().filter(|package| package.size_bytes.is_none()) {
+        let same = known.iter().find(|p| p.requirement == package.requirement && p.hashes == package.hashes);
+        package.size_bytes = same.and_then(|same| same.size_bytes);
+    }
+}
+
 fn torch_pins(pinned: &[Pinned]) -> Vec<String> {
     let packages = pinned.iter().map(|pinned| &pinned.package);
     let of_torch = packages.filter(|package| TORCH_STACK.contains(&package.name.as_str()));
@@ -199,6 +210,8 @@ struct Contradiction {
     set: Vec<usize>,
     /// The same for people, with ComfyUI's torch where it is part of it.
     placed: Vec<String>,
+    /// Whether ComfyUI's torch is.
+    torch: bool,
 }
 
 async fn contradiction(
@@ -206,26 +219,25 @@ async fn contradiction(
     lines: &[&Line],
     pins: &[String],
 ) -> Result<Contradiction, PythonError> {
+    let picked = |chosen: &[usize]| -> Vec<&Line> { chosen.iter().map(|at| lines[*at]).collect() };
     let mut search = Minimal::new(lines.len());
     while let Some(chosen) = search.question() {
-        search.answer(is_unsatisfiable(compiler, lines, &chosen, pins).await?);
+        search.answer(compiler.is_unsatisfiable(&picked(&chosen), pins).await?);
     }
     let set = search.found();
-    let mut placed: Vec<String> = set.iter().map(|at| lines[*at].placed()).collect();
-    if !pins.is_empty() && !is_unsatisfiable(compiler, lines, &set, &[]).await? {
-        placed.insert(0, format!("`{}` (which ComfyUI and the spec resolve to)", pins.join("`, `")));
+    let guilty = picked(&set);
+    let mut of_torch = Vec::new();
+    if !pins.is_empty() && !compiler.is_unsatisfiable(&guilty, &[]).await? {
+        let mut search = Minimal::new(pins.len());
+        while let Some(chosen) = search.question() {
+            let chosen: Vec<String> = chosen.iter().map(|at| pins[*at].clone()).collect();
+            search.answer(compiler.is_unsatisfiable(&guilty, &chosen).await?);
+        }
+        of_torch = search.found();
     }
-    Ok(Contradiction { set, placed })
-}
-
-async fn is_unsatisfiable(
-    compiler: &mut Compiler<'_>,
-    lines: &[&Line],
-    chosen: &[usize],
-    pins: &[String],
-) -> Result<bool, PythonError> {
-    let chosen: Vec<&Line> = chosen.iter().map(|at| lines[*at]).collect();
-    Ok(matches!(compiler.compile(&chosen, pins).await?, Outcome::Unsatisfiable(_)))
+    let of_comfy = |at: &usize| format!("`{}` (which ComfyUI and the spec resolve to)", pins[*at]);
+    let placed = of_torch.iter().map(of_comfy).chain(guilty.iter().map(|line| line.placed())).collect();
+    Ok(Contradiction { set, placed, torch: !of_torch.is_empty() })
 }
 
 impl Contradiction {
@@ -238,7 +250,7 @@ impl Contradiction {
     fn into_error(mut self, source: Said) -> PythonError {
         match self.placed.len() {
             1 => PythonError::Unavailable { line: self.placed.remove(0), source },
-            _ => PythonError::Conflict { lines: self.placed, source },
+            _ => PythonError::Conflict { lines: self.placed, torch: self.torch, source },
         }
     }
 }

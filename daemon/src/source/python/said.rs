@@ -12,17 +12,16 @@ pub struct Said {
 }
 
 impl Said {
-    /// Reads what uv wrote to its standard error: `error: …`, `  cause: …` and `hint: …` paragraphs.
-    /// Progress and warnings are left out; words of another form are kept as they are.
+    /// Reads what uv wrote to its standard error: paragraphs that begin with `error: `, `cause: ` or
+    /// `hint: ` (before 0.13: with `×` and `╰─▶`, wrapped). Progress and warnings are left out; words of
+    /// another form are kept as they are.
     pub(super) fn by_uv(stderr: &str) -> Self {
         let mut paragraphs: Vec<String> = Vec::new();
         let mut open = false;
         for line in stderr.lines() {
             let text = line.trim();
-            if let Some((_, rest)) = ["error: ", "cause: ", "hint: "]
-                .iter()
-                .find_map(|mark| text.strip_prefix(mark).map(|rest| (mark, rest)))
-            {
+            let text = text.trim_start_matches("│ ");
+            if let Some(rest) = PARAGRAPHS.iter().find_map(|mark| text.strip_prefix(mark)) {
                 paragraphs.push(rest.to_owned());
                 open = true;
             } else if text.is_empty() || !line.starts_with(' ') {
@@ -71,6 +70,9 @@ impl std::error::Error for Said {
     }
 }
 
+/// What begins a paragraph of an error.
+const PARAGRAPHS: [&str; 6] = ["error: ", "cause: ", "hint: ", "× ", "├─▶ ", "╰─▶ "];
+
 /// uv advises its own flags, which the reader cannot set.
 fn without_flags(text: &str) -> String {
     text.split(" Consider using `").next().unwrap_or(text).to_owned()
@@ -97,10 +99,16 @@ fn without_credentials(text: &str) -> String {
 
 /// Whether uv's words mean that the requirements cannot be met together.
 pub(super) fn is_unsatisfiable(stderr: &str) -> bool {
-    stderr.contains("No solution found") && !is_offline(stderr)
+    unwrapped(stderr).contains("No solution found") && !is_offline(stderr)
+}
+
+/// Undoes line breaks, which older ones of uv put anywhere.
+fn unwrapped(stderr: &str) -> String {
+    stderr.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_offline(stderr: &str) -> bool {
+    let stderr = unwrapped(stderr);
     ["network was disabled", "network connectivity is disabled", "not found in the cache"]
         .iter()
         .any(|words| stderr.contains(words))
@@ -130,6 +138,7 @@ pub(super) fn kind_of(stderr: &str) -> ErrorKind {
     if is_offline(stderr) {
         return ErrorKind::Offline;
     }
+    let stderr = unwrapped(stderr);
     let found = PHRASES.iter().find(|(words, _)| stderr.contains(words));
     found.map_or(ErrorKind::Toolchain, |(_, kind)| *kind)
 }
@@ -155,6 +164,14 @@ mod tests {
             sentences(&Said::by_uv(stderr).reasons()),
             ["Because a needs b And because c, it is unsatisfiable.", "`a` was filtered by `exclude-newer`."]
         );
+    }
+
+    #[test]
+    fn the_form_of_older_ones_is_read_too() {
+        let stderr = "  × No solution found when resolving dependencies:\n  ╰─▶ Because a was not found in the\n      cache, it is unsatisfiable.\n\n      hint: Packages were unavailable because the network was\n      disabled.\n";
+        let said = sentences(&Said::by_uv(stderr));
+        assert_eq!(said[1], "Because a was not found in the cache, it is unsatisfiable.");
+        assert_eq!(kind_of(stderr), ErrorKind::Offline);
     }
 
     #[test]

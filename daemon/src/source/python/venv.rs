@@ -8,24 +8,30 @@ use proto::lock::{LockedPackage, LockedPython};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Builds the environment in `staging`, a path that does not exist yet. The result may be renamed:
+/// What is to be built, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Build<'a> {
+    /// The packages.
+    pub python: &'a LockedPython,
+    /// The interpreter, of the version that the packages were resolved for.
+    pub interpreter: &'a Interpreter,
+    /// A path that does not exist yet.
+    pub staging: &'a Path,
+    /// Use only what uv's cache and the wheels directory hold.
+    pub offline: bool,
+}
+
+/// Builds the environment in its staging directory. The result may be renamed:
 /// its scripts find their Python beside themselves. It is neither proved nor synced to disk; the one
 /// who publishes it does both. Files are cloned or hard-linked from uv's cache where the filesystem
 /// can, so they must not be edited in place.
 ///
-/// When it fails or is cancelled, what is left in `staging` must be thrown away, never resumed.
+/// When it fails or is cancelled, what is left there must be thrown away, never resumed.
 ///
 /// # Errors
 /// [`PythonError::Uv`] tells network, disk, offline and build failures apart by its kind.
-pub async fn install(
-    uv: &Uv,
-    ctx: &Ctx,
-    python: &LockedPython,
-    interpreter: &Interpreter,
-    staging: &Path,
-    offline: bool,
-    task: &Task,
-) -> Result<(), PythonError> {
+pub async fn install(uv: &Uv, ctx: &Ctx, build: &Build<'_>, task: &Task) -> Result<(), PythonError> {
+    let Build { python, interpreter, staging, offline } = *build;
     task.detail("creating the environment");
     let count = python.packages.len() as u64;
     task.set(0, Some(count));

@@ -47,7 +47,7 @@ pub struct Message {
     /// `"2.0"`.
     pub jsonrpc: V2,
     /// Present on calls and answers, absent on notifications; null on the answer to an unreadable line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub id: Option<RequestId>,
     /// Present on calls and notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +80,11 @@ pub struct RpcError {
 pub struct CancelParams {
     /// The call to cancel.
     pub id: RequestId,
+}
+
+/// An id that stands there is an id, null too; without this null would read as "absent".
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RequestId>, D::Error> {
+    RequestId::deserialize(deserializer).map(Some)
 }
 
 impl Message {

@@ -44,14 +44,20 @@ fn envelope() -> Vec<Golden> {
     vec![
         golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
         golden("message_notification", &Message::notification("progress", &progress()).unwrap()),
-        golden("message_result", &Message::result(text.clone(), &StopAnswer { stopped: true }).unwrap()),
+        golden(
+            "message_result",
+            &Message::success(
+                text.clone(),
+                serde_json::value::to_raw_value(&StopAnswer { stopped: true }).unwrap(),
+            ),
+        ),
         golden("message_error", &Message::failure(Some(number.clone()), error.clone())),
         golden("message_error_without_id", &Message::failure(None, error.clone())),
         golden("rpc_error", &error),
         golden("error_data", &error_data),
         golden("cancel_params", &CancelParams { id: number.clone() }),
         golden("progress_event", &progress()),
-        golden("request_ids", &vec![number, text]),
+        golden("request_ids", &vec![number, text, RequestId::Null]),
     ]
 }
 

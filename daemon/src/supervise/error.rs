@@ -89,7 +89,7 @@ impl SuperviseError {
     /// Returns a remedy.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Died { version, tail, .. } => Some(remedy(version, tail)),
+            Self::Died { version, status, tail } => Some(remedy(version, status, tail)),
             Self::NeverReady { version, .. } => Some(format!("`comfyctl logs {version}` shows what it does")),
             Self::ElsewhereAlready { version, .. } => Some(format!("`comfyctl stop {version}` first")),
             Self::AddressTaken { .. } => Some("choose another port, or none to get a free one".to_owned()),
@@ -107,13 +107,17 @@ impl SuperviseError {
     }
 }
 
-fn remedy(version: &str, tail: &[String]) -> String {
-    let says = |text: &str| tail.iter().any(|line| line.contains(text));
-    if says("ModuleNotFoundError") {
+fn remedy(version: &str, status: &str, tail: &[String]) -> String {
+    // Only the last line: earlier ones tell of custom nodes that ComfyUI does without.
+    let last_says = |text: &str| tail.last().is_some_and(|line| line.contains(text));
+    if last_says("ModuleNotFoundError") {
         return "add the missing package to the spec's `python_packages`, then realize again".to_owned();
     }
-    if says("unrecognized arguments") {
+    if last_says("unrecognized arguments") {
         return "this ComfyUI does not know one of the arguments that the spec gives it".to_owned();
+    }
+    if status.contains("SIGKILL") {
+        return "most likely the machine ran out of memory, and the kernel killed it".to_owned();
     }
     format!("`comfyctl logs {version}` shows the whole log")
 }

@@ -60,7 +60,7 @@ fn config(home: &Path, vars: &[(&str, &str)]) -> Config {
         ("COMFY_VOLUME".to_owned(), volume.display().to_string()),
     ]);
     env.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    Config::from_vars(env).unwrap()
+    Config::from_vars(&env).unwrap()
 }
 
 fn id(commit: &str) -> CommitId {

@@ -15,12 +15,11 @@ use crate::store::places::generation as names;
 use crate::store::{self, StoreError};
 use execute::{Work, execute};
 use layout::Layout;
-use plan::Rules;
+use plan::{Rules, Sizes};
 use proto::method::RealizeOutcome;
-use proto::plan::{DiskNeed, PackagesAction};
+use proto::plan::{DiskNeed, PackagesAction, RepositoryAction};
 use proto::{ErrorKind, Lock, Plan, Spec, VersionId};
 use record::Record;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,10 +182,10 @@ fn bytes(count: u64) -> String {
 /// # Errors
 /// The first thing that could not be done; the home is as it was before.
 pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
-    let (first, plan, layout) = look(ctx, sources, request, request.mode).await?;
-    first.save(sources)?;
-    if plan.ready {
-        return finish(first, plan, layout, RealizeOutcome::Ready);
+    let first = look(ctx, sources, request, request.mode).await?;
+    first.resolution.save(sources)?;
+    if first.plan.ready {
+        return first.finish(RealizeOutcome::Ready);
     }
     let path = request.home.lock();
     let what = request.home.root.display().to_string();
@@ -194,32 +193,31 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let _lock = lock.map_err(|source| RealizeError::Locked { home: what, source })?;
     // Whoever held the lock may have done the work; what was pinned above stays pinned.
     let pinned = Mode { update: false, ..request.mode };
-    let (second, mut plan, layout) = look(ctx, sources, request, pinned).await?;
-    let resolution = Resolution { is_new: first.is_new, warnings: first.warnings, ..second };
-    if plan.ready {
-        return finish(resolution, plan, layout, RealizeOutcome::Ready);
+    let mut second = look(ctx, sources, request, pinned).await?;
+    second.resolution.is_new = first.resolution.is_new;
+    second.resolution.warnings = first.resolution.warnings;
+    if second.plan.ready {
+        return second.finish(RealizeOutcome::Ready);
     }
-    if plan.repositories[0].action == proto::plan::RepositoryAction::Missing {
-        return Err(RealizeError::NoComfy { commit: resolution.lock.comfy.commit.short().to_owned() });
+    if second.plan.repositories[0].action == RepositoryAction::Missing {
+        return Err(RealizeError::NoComfy { commit: second.resolution.lock.comfy.commit.short().to_owned() });
     }
-    if !request.mode.offline {
-        plan = with_sizes(ctx, sources, request, &resolution.lock, &layout, plan).await?;
-    }
-    let outcome = match plan.packages.action {
+    let view = second.with_sizes(ctx, sources, request).await?;
+    let outcome = match view.plan.packages.action {
         PackagesAction::Present | PackagesAction::Repair => RealizeOutcome::Repaired,
         PackagesAction::Reuse { .. } | PackagesAction::Install => RealizeOutcome::Realized,
     };
     let work = Work {
         sources: sources.clone(),
         spec: Arc::clone(&request.spec),
-        lock: Arc::new(resolution.lock.clone()),
-        layout: layout.clone(),
-        plan: plan.clone(),
+        lock: Arc::new(view.resolution.lock.clone()),
+        layout: view.layout.clone(),
+        plan: view.plan.clone(),
         in_use: request.in_use.clone(),
         offline: request.mode.offline,
     };
     execute(ctx, Arc::new(work)).await?;
-    finish(resolution, plan, layout, outcome)
+    view.finish(outcome)
 }
 
 /// Tells what [`realize`] would do, sizes included. Writes nothing but caches of git objects.
@@ -227,29 +225,28 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
 /// # Errors
 /// When the version cannot be pinned or the disk cannot be looked at.
 pub async fn dry_run(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Plan, RealizeError> {
-    let (resolution, plan, layout) = look(ctx, sources, request, request.mode).await?;
-    let mut plan = match request.mode.offline || plan.ready {
-        true => plan,
-        false => with_sizes(ctx, sources, request, &resolution.lock, &layout, plan).await?,
-    };
-    plan.missing.extend(resolution.missing);
-    plan.warnings.extend(resolution.warnings);
+    let view = look(ctx, sources, request, request.mode).await?.with_sizes(ctx, sources, request).await?;
+    let mut plan = view.plan;
+    plan.missing.extend(view.resolution.missing);
+    plan.warnings.extend(view.resolution.warnings);
     Ok(plan)
 }
 
+/// A version compared with the disk.
+struct View {
+    resolution: Resolution,
+    layout: Layout,
+    plan: Plan,
+}
+
 /// Pins the version and compares it with the disk.
-async fn look(
-    ctx: &Ctx,
-    sources: &Sources,
-    request: &Request,
-    mode: Mode,
-) -> Result<(Resolution, Plan, Layout), RealizeError> {
+async fn look(ctx: &Ctx, sources: &Sources, request: &Request, mode: Mode) -> Result<View, RealizeError> {
     check_owner(request)?;
     let resolution = resolve(ctx, sources, &request.spec, &request.home, mode).await?;
     let layout = Layout::new(&sources.config, request.home.clone(), &resolution.lock);
     let disk = snapshot::snapshot(sources, &resolution.lock, &layout)?;
-    let plan = plan::plan(&resolution.lock, &layout, &disk, rules(request), &HashMap::new());
-    Ok((resolution, plan, layout))
+    let plan = plan::plan(&resolution.lock, &layout, &disk, rules(request), &Sizes::new());
+    Ok(View { resolution, layout, plan })
 }
 
 fn check_owner(request: &Request) -> Result<(), RealizeError> {
@@ -267,37 +264,37 @@ fn rules(request: &Request) -> Rules {
     Rules { offline: request.mode.offline, skip_models: request.spec.options.skip_models }
 }
 
-async fn with_sizes(
-    ctx: &Ctx,
-    sources: &Sources,
-    request: &Request,
-    lock: &Lock,
-    layout: &Layout,
-    plan: Plan,
-) -> Result<Plan, RealizeError> {
-    ctx.progress.phase("plan");
-    let (sizes, warnings) = models::sizes(ctx, sources, &request.spec, &plan).await;
-    let disk = snapshot::snapshot(sources, lock, layout)?;
-    let mut plan = plan::plan(lock, layout, &disk, rules(request), &sizes);
-    plan.warnings = warnings;
-    Ok(plan)
-}
-
-fn finish(
-    resolution: Resolution,
-    plan: Plan,
-    layout: Layout,
-    outcome: RealizeOutcome,
-) -> Result<Realization, RealizeError> {
-    if resolution.is_new && outcome != RealizeOutcome::Realized {
-        // The generation stays; the lock it carries for other machines is a newer one.
-        store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
+impl View {
+    /// Asks the models' hosts for sizes, where something is to be downloaded.
+    async fn with_sizes(
+        mut self,
+        ctx: &Ctx,
+        sources: &Sources,
+        request: &Request,
+    ) -> Result<Self, RealizeError> {
+        if request.mode.offline || self.plan.ready {
+            return Ok(self);
+        }
+        ctx.progress.phase("plan");
+        let (sizes, warnings) = models::sizes(ctx, sources, &request.spec, &self.plan).await;
+        let disk = snapshot::snapshot(sources, &self.resolution.lock, &self.layout)?;
+        self.plan = plan::plan(&self.resolution.lock, &self.layout, &disk, rules(request), &sizes);
+        self.plan.warnings = warnings;
+        Ok(self)
     }
-    let mut missing = plan.missing;
-    missing.extend(resolution.missing);
-    let mut warnings = resolution.warnings;
-    warnings.extend(plan.warnings);
-    Ok(Realization { outcome, lock: Arc::new(resolution.lock), layout, missing, warnings })
+
+    fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
+        let Self { resolution, layout, plan } = self;
+        if resolution.is_new && outcome != RealizeOutcome::Realized {
+            // The generation stays; the lock it carries for other machines is a newer one.
+            store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
+        }
+        let mut missing = plan.missing;
+        missing.extend(resolution.missing);
+        let mut warnings = resolution.warnings;
+        warnings.extend(plan.warnings);
+        Ok(Realization { outcome, lock: Arc::new(resolution.lock), layout, missing, warnings })
+    }
 }
 
 /// Tells in words what keeps a pinned version from being realized; nothing when it is. No network, no
@@ -309,6 +306,6 @@ pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result
     let layout = Layout::new(&sources.config, home.clone(), lock);
     let disk = snapshot::snapshot(sources, lock, &layout)?;
     let rules = Rules { offline: spec.options.offline, skip_models: spec.options.skip_models };
-    let plan = plan::plan(lock, &layout, &disk, rules, &HashMap::new());
+    let plan = plan::plan(lock, &layout, &disk, rules, &Sizes::new());
     Ok(plan::lacks(&plan))
 }

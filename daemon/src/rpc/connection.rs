@@ -117,7 +117,7 @@ impl Client {
             (Some(_), None) => (),
             (Some(method), Some(id)) => self.call(id, method, message.params).await,
             (None, id) => {
-                self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await
+                self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await;
             }
         }
     }

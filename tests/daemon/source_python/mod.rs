@@ -106,7 +106,7 @@ fn config(home: &Path, index: &SimpleIndex, more: &[(&str, &str)]) -> Config {
         ("UV_NO_CONFIG", "1"),
     ];
     let vars = vars.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Config::from_vars(vars.collect()).unwrap()
+    Config::from_vars(&vars.collect()).unwrap()
 }
 
 fn contributor(name: &str, role: Role, files: &[(&str, &str)]) -> Contributor {

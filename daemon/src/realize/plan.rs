@@ -252,3 +252,6 @@ fn space_needed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

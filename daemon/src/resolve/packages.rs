@@ -32,7 +32,7 @@ async fn resolve_packages(
     let uv = question.sources.uv(ctx).await?;
     let requires = pinned.comfy.files.get(PYPROJECT).and_then(|text| python::requires_python(text));
     let wanted = spec.env.get(INTERPRETER).map(String::as_str);
-    let interpreter = python::find_interpreter(uv, ctx, wanted, requires.as_deref()).await?;
+    let interpreter = python::find_interpreter(ctx, uv, wanted, requires.as_deref()).await?;
     let commits = pinned
         .nodes
         .iter()
@@ -48,7 +48,7 @@ async fn resolve_packages(
         previous: question.pins.map(|lock| &lock.python),
         update: question.mode.update,
     };
-    let resolved = python::resolve(uv, ctx, &request, &task).await?;
+    let resolved = python::resolve(ctx, uv, &request, &task).await?;
     task.done(format!("{} packages for Python {}", resolved.python.packages.len(), resolved.python.version));
     Ok(resolved)
 }

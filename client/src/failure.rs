@@ -53,7 +53,7 @@ impl From<connection::Error> for Failure {
             connection::Error::Answered(answer) => {
                 let mut failure = Self::new(ErrorKind::from_code(answer.code), answer.message);
                 if let Some(data) = answer.data {
-                    *failure.data = data;
+                    failure.data = data;
                 } else if answer.code == proto::error::METHOD_NOT_FOUND {
                     failure.data.kind = ErrorKind::Protocol;
                     failure.data.hint = Some(connection::RESTART.to_owned());

@@ -2,6 +2,7 @@
 //!
 //! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
 
+use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -137,40 +138,15 @@ impl std::fmt::Debug for ModelHosts {
     }
 }
 
-/// Variables that hold secrets: read here, passed to no child.
-const SECRETS: &[&str] = &[
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "HUGGINGFACE_TOKEN",
-    "HF_API_TOKEN",
-    "HUGGINGFACE_ACCESS_TOKEN",
-    "CIVITAI_TOKEN",
-    "CIVITAI_API_TOKEN",
-    "CIVITAI_API_KEY",
-    "RUNPOD_API_KEY",
-    "RUNPOD_AI_API_KEY",
-];
-
 /// Why no configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither a home directory nor a volume.
-    #[error("neither HOME nor COMFY_VOLUME is set: there is no place for versions")]
-    NoHome,
+    /// A variable that cannot be followed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A volume was named that cannot be written.
     #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
     Volume(PathBuf),
-    /// A path that must be absolute is not.
-    #[error("{name} is `{value}`, which is not an absolute path")]
-    Relative {
-        /// The variable.
-        name: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// The socket's path does not fit into the kernel's address structure.
-    #[error("the socket path `{0}` is longer than 107 bytes; set COMFYD_SOCKET to a shorter one")]
-    SocketPath(PathBuf),
 }
 
 impl Config {
@@ -180,122 +156,96 @@ impl Config {
     /// A variable that cannot be followed.
     #[allow(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_vars(
-            std::env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-                .collect(),
-        )
+        let vars = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::from_vars(&vars.collect())
     }
 
     /// Makes a configuration from the given variables. Looks at the disk for volumes and `/wheels`.
     ///
     /// # Errors
     /// A variable that cannot be followed.
-    pub fn from_vars(vars: BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let env = Env(&vars);
-        let home = env.path("HOME")?;
-        let volume = match env.path("COMFY_VOLUME")? {
-            Some(volume) if is_writable_dir(&volume) => Some(volume),
-            Some(volume) => return Err(ConfigError::Volume(volume)),
-            None => ["/runpod-volume", "/workspace"]
-                .map(PathBuf::from)
-                .into_iter()
-                .find(|path| is_writable_dir(path)),
-        };
-        let homes = volume.clone().or_else(|| home.clone()).ok_or(ConfigError::NoHome)?;
+    pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let get = |name: &str| vars.get(name).cloned();
+        let path = |name: &str| places::path(get, name);
+        let volume = volume(path("COMFY_VOLUME")?)?;
+        let home = path("HOME")?;
+        let homes = volume.clone().or_else(|| home.clone()).ok_or(PlaceError::NoHome)?;
         let user = home.unwrap_or_else(|| homes.clone());
-        let cache_root = env.path("COMFY_CACHE_ROOT")?.unwrap_or_else(|| user.join(".comfy-cache"));
+        let cache_root = path("COMFY_CACHE_ROOT")?.unwrap_or_else(|| user.join(".comfy-cache"));
         let big_cache =
             volume.as_ref().map_or_else(|| cache_root.clone(), |volume| volume.join(".comfy-cache"));
         let default_nodes = volume
             .as_ref()
-            .map_or_else(|| cache_root.join("custom_nodes"), |v| v.join("custom_nodes/workspace"));
-        let state_dir = match env.path("COMFYD_STATE_DIR")? {
-            Some(dir) => dir,
-            None => env.path("XDG_STATE_HOME")?.unwrap_or_else(|| user.join(".local/state")).join("comfyd"),
-        };
-        let socket = match env.path("COMFYD_SOCKET")? {
-            Some(socket) => socket,
-            None => env.path("XDG_RUNTIME_DIR")?.unwrap_or_else(|| state_dir.clone()).join("comfyd.sock"),
-        };
-        if socket.as_os_str().len() > 107 {
-            return Err(ConfigError::SocketPath(socket));
-        }
+            .map_or_else(|| cache_root.join("custom_nodes"), |volume| volume.join("custom_nodes/workspace"));
         Ok(Self {
-            models_dir: env.path("MODELS_DIR")?,
-            versions_dir: env.path("COMFY_VERSIONS_DIR")?.unwrap_or_else(|| homes.join("versions")),
-            nodes_cache: env.path("COMFY_CACHE_NODES")?.unwrap_or(default_nodes),
+            models_dir: path("MODELS_DIR")?,
+            versions_dir: path("COMFY_VERSIONS_DIR")?.unwrap_or_else(|| homes.join("versions")),
+            nodes_cache: path("COMFY_CACHE_NODES")?.unwrap_or(default_nodes),
             git_cache: big_cache.join("git"),
-            uv_cache: env.path("UV_CACHE_DIR")?.unwrap_or_else(|| big_cache.join("uv")),
-            wheels_dir: env
-                .path("COMFY_WHEELS_DIR")?
+            uv_cache: path("UV_CACHE_DIR")?.unwrap_or_else(|| big_cache.join("uv")),
+            wheels_dir: path("COMFY_WHEELS_DIR")?
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
-            offline: env.flag("COMFY_OFFLINE"),
-            hosts: env.model_hosts(),
-            uv: env.path("COMFYD_UV")?,
-            child_env: child_env(&vars),
-            seen_env: seen_env(&vars),
+            offline: places::flag(get, "COMFY_OFFLINE"),
+            hosts: ModelHosts::from_vars(get),
+            uv: path("COMFYD_UV")?,
+            child_env: child_env(vars),
+            seen_env: seen_env(vars),
+            state_dir: places::state_dir(get, || volume.clone())?,
+            socket: places::socket(get, || volume.clone())?,
             volume,
             homes,
             cache_root,
-            state_dir,
-            socket,
         })
     }
 }
 
-struct Env<'a>(&'a BTreeMap<String, String>);
-
-impl Env<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+/// Returns the volume: the one that was named, else the first mount point of a RunPod volume.
+fn volume(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+    match named {
+        Some(volume) if is_writable_dir(&volume) => Ok(Some(volume)),
+        Some(volume) => Err(ConfigError::Volume(volume)),
+        None => Ok(places::VOLUMES.map(PathBuf::from).into_iter().find(|path| is_writable_dir(path))),
     }
+}
 
-    fn path(&self, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        match self.text(name) {
-            Some(value) if value.starts_with('/') => Ok(Some(PathBuf::from(value))),
-            Some(value) => Err(ConfigError::Relative { name, value }),
-            None => Ok(None),
-        }
-    }
+/// Names that a Hugging Face token goes by; the first that is set counts.
+const HF_TOKENS: &[&str] =
+    &["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_ACCESS_TOKEN"];
 
-    fn flag(&self, name: &str) -> bool {
-        self.text(name)
-            .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
-    }
+/// Names that a Civitai token goes by.
+const CIVITAI_TOKENS: &[&str] = &["CIVITAI_TOKEN", "CIVITAI_API_TOKEN", "CIVITAI_API_KEY"];
 
-    fn model_hosts(&self) -> ModelHosts {
-        let first = |names: &[&str]| names.iter().find_map(|name| self.text(name));
-        ModelHosts {
-            hf_token: first(&[
-                "HF_TOKEN",
-                "HUGGING_FACE_HUB_TOKEN",
-                "HUGGINGFACE_TOKEN",
-                "HF_API_TOKEN",
-                "HUGGINGFACE_ACCESS_TOKEN",
-            ]),
-            hf_endpoint: self.text("HF_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
-            civitai_token: first(&["CIVITAI_TOKEN", "CIVITAI_API_TOKEN", "CIVITAI_API_KEY"]),
-            civitai_endpoint: self.text("CIVITAI_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
+/// Other secrets of RunPod's containers, which are nobody's business here.
+const OTHER_SECRETS: &[&str] = &["RUNPOD_API_KEY", "RUNPOD_AI_API_KEY"];
+
+impl ModelHosts {
+    fn from_vars(get: impl Fn(&str) -> Option<String> + Copy) -> Self {
+        let url = |name: &str| places::text(get, name).map(|url| url.trim_end_matches('/').to_owned());
+        Self {
+            hf_token: HF_TOKENS.iter().find_map(|name| places::text(get, name)),
+            hf_endpoint: url("HF_ENDPOINT"),
+            civitai_token: CIVITAI_TOKENS.iter().find_map(|name| places::text(get, name)),
+            civitai_endpoint: url("CIVITAI_ENDPOINT"),
         }
     }
 }
 
+/// Secrets are read here and passed to no child.
+fn is_secret(name: &str) -> bool {
+    [HF_TOKENS, CIVITAI_TOKENS, OTHER_SECRETS].iter().any(|names| names.contains(&name))
+}
+
 fn child_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    vars.iter()
-        .filter(|(name, _)| !SECRETS.contains(&name.as_str()))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect()
+    vars.iter().filter(|(name, _)| !is_secret(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     VARIABLES
         .iter()
         .filter_map(|variable| Some((variable.name, vars.get(variable.name)?)))
-        .map(|(name, value)| {
-            (name.to_owned(), if SECRETS.contains(&name) { String::new() } else { value.clone() })
-        })
+        .map(|(name, value)| (name.to_owned(), if is_secret(name) { String::new() } else { value.clone() }))
         .collect()
 }
 

@@ -85,7 +85,6 @@ impl Error {
                 "there is no {}; `comfyctl list` shows the versions there are",
                 sought.join(" and no ")
             )),
-            Self::Spec(SpecError::Invalid { .. }) => None,
             Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
             Self::Resolve(error) => error.hint(),
@@ -119,6 +118,6 @@ impl Error {
         }
         let (kind, hint, details) = (self.kind(), self.hint(), self.details());
         let data = ErrorData { kind, causes, hint, diagnostics, details };
-        RpcError { code: kind.code(), message: self.to_string(), data: Some(data) }
+        RpcError { code: kind.code(), message: self.to_string(), data: Some(Box::new(data)) }
     }
 }

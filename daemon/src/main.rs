@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             let mut text = error.to_string();
             let mut cause = error.source();
             while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
+                text = format!("{text}: {error}");
                 cause = error.source();
             }
             tracing::error!("{text}");

@@ -9,7 +9,7 @@ use crate::store::places::{Home, generation};
 use crate::supervise::{Launch, Ready, Supervisor};
 use proto::Spec;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where a person wants to reach ComfyUI; anything goes when empty.
@@ -68,7 +68,7 @@ const FOREIGN: &[&str] =
     &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"];
 
 /// The daemon's environment without tokens, then the version's, then the spec's `env`.
-fn environment(config: &Config, spec: &Spec, home: &Home, venv: &PathBuf) -> BTreeMap<String, String> {
+fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeMap<String, String> {
     let mut env = config.child_env.clone();
     env.retain(|name, _| !FOREIGN.contains(&name.as_str()));
     let path = env.get("PATH").cloned().unwrap_or_default();
@@ -109,7 +109,7 @@ mod tests {
     fn a_spec_asks_for_places_and_tokens_by_name() {
         let volume = tempfile::tempdir().unwrap();
         let vars = [("HOME", "/h"), ("HF_TOKEN", "t0ken"), ("COMFY_VOLUME", volume.path().to_str().unwrap())];
-        let config = Config::from_vars(vars.map(|(k, v)| (k.to_owned(), v.to_owned())).into()).unwrap();
+        let config = Config::from_vars(&vars.map(|(k, v)| (k.to_owned(), v.to_owned())).into()).unwrap();
         let known = BTreeMap::from([("COMFY_HOME", "/v/a")]);
         for (given, expected) in [
             ("$HF_TOKEN", "t0ken"),

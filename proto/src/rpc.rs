@@ -72,7 +72,7 @@ pub struct RpcError {
     pub message: String,
     /// More; absent on errors of the envelope itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<crate::ErrorData>,
+    pub data: Option<Box<crate::ErrorData>>,
 }
 
 /// Parameters of [`CANCEL`].

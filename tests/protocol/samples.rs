@@ -37,7 +37,7 @@ fn envelope() -> Vec<Golden> {
     let error = RpcError {
         code: ErrorKind::Spec.code(),
         message: "the spec has errors".to_owned(),
-        data: Some(error_data.clone()),
+        data: Some(Box::new(error_data.clone())),
     };
     let number = RequestId::Number(7);
     let text = RequestId::Text("a-7".to_owned());

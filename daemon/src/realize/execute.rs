@@ -81,7 +81,7 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let task = ctx.progress.task(TaskKind::Generation, "generation", Unit::Nothing);
     task.detail("proving the packages");
     let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
-    let proof = python::prove(uv, ctx, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
+    let proof = python::prove(ctx, uv, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
     task.detail("publishing");
     let place = staging.path().to_owned();
     blocking(work, move |work| generation::publish(work, &place, &proof)).await?;
@@ -95,7 +95,7 @@ async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), Realize
         let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Nothing);
         task.detail("leading the environment to this machine's Python");
         let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
-        let repaired = python::repair(uv, ctx, &dir.join(names::VENV), &work.lock.python.version).await;
+        let repaired = python::repair(ctx, uv, &dir.join(names::VENV), &work.lock.python.version).await;
         repaired.map_err(RealizeError::Packages)?;
         task.done("");
     }
@@ -116,10 +116,10 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
     let install = async {
         let uv = work.sources.uv(ctx).await?;
         let wanted = work.spec.env.get("COMFY_PYTHON").unwrap_or(&work.lock.python.version);
-        let interpreter = python::find_interpreter(uv, ctx, Some(wanted), None).await?;
+        let interpreter = python::find_interpreter(ctx, uv, Some(wanted), None).await?;
         let (python, offline) = (&work.lock.python, work.offline);
         let build = Build { python, interpreter: &interpreter, staging: venv, offline };
-        python::install(uv, ctx, &build, &task).await
+        python::install(ctx, uv, &build, &task).await
     };
     install.await.map_err(RealizeError::Packages)?;
     task.done(format!("{} packages", work.plan.packages.count));

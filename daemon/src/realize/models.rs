@@ -2,6 +2,7 @@
 
 use super::RealizeError;
 use super::execute::{Work, blocking};
+use super::plan::Sizes;
 use crate::ctx::{Ctx, Task};
 use crate::source::Sources;
 use crate::source::model::Place;
@@ -11,7 +12,6 @@ use futures_util::{StreamExt as _, stream};
 use proto::event::{TaskKind, Unit};
 use proto::plan::{ModelAction, ModelStep};
 use proto::{Plan, RelPath, Spec};
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -57,18 +57,13 @@ async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Res
 
 /// Asks hosts for the sizes of models that are to be downloaded, for the plan's sums. What a host does
 /// not tell is a warning of the plan, not an error: the download itself will say more.
-pub(super) async fn sizes(
-    ctx: &Ctx,
-    sources: &Sources,
-    spec: &Spec,
-    plan: &Plan,
-) -> (HashMap<RelPath, u64>, Vec<String>) {
+pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan) -> (Sizes, Vec<String>) {
     let wanted =
         downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
     let asked: Vec<_> =
         wanted.map(|model| async move { (model, sources.models.probe(ctx, &model.source).await) }).collect();
     let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let (mut sizes, mut warnings) = (HashMap::new(), Vec::new());
+    let (mut sizes, mut warnings) = (Sizes::new(), Vec::new());
     for (model, answer) in answers {
         match answer {
             Ok(Some(bytes)) => drop(sizes.insert(model.target.clone(), bytes)),

@@ -8,8 +8,11 @@ use proto::plan::{
     RepositoryStep,
 };
 use proto::{Lock, NodeDir, RelPath};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+
+/// What hosts told about models that are not here, in bytes, by target.
+pub type Sizes = BTreeMap<RelPath, u64>;
 
 /// What the request allows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,9 +71,7 @@ pub enum Checkout {
 const UNPACKED: u64 = 2;
 
 /// Makes the plan.
-///
-/// `sizes` holds what hosts told about models that are not here, by target.
-pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &HashMap<RelPath, u64>) -> Plan {
+pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Sizes) -> Plan {
     let repositories = repositories(lock, layout, disk, rules);
     let packages = packages(lock, disk);
     let models = models(lock, disk, rules, sizes);
@@ -166,7 +167,7 @@ fn packages(lock: &Lock, disk: &Disk) -> PackagesStep {
     }
 }
 
-fn models(lock: &Lock, disk: &Disk, rules: Rules, sizes: &HashMap<RelPath, u64>) -> Vec<ModelStep> {
+fn models(lock: &Lock, disk: &Disk, rules: Rules, sizes: &Sizes) -> Vec<ModelStep> {
     let here = lock.models.iter().zip(&disk.models);
     // The link is the key: the first target that has the file, or will have it, serves the others.
     let mut serves: HashMap<&str, (&RelPath, bool)> = HashMap::new();
@@ -251,3 +252,6 @@ fn space_needed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,15 @@ pub struct Mode {
     pub offline: bool,
 }
 
+/// What is to be pinned, from what.
+struct Question<'a> {
+    sources: &'a Sources,
+    spec: &'a Spec,
+    /// Earlier pins that still hold where the spec did not change.
+    pins: Option<&'a Lock>,
+    mode: Mode,
+}
+
 /// A lock and how it came about.
 #[derive(Debug, Clone)]
 pub struct Resolution {
@@ -127,8 +136,9 @@ pub async fn resolve(
     }
     ctx.progress.phase("resolve");
     let pins = previous.as_ref().filter(|_| !mode.update);
-    let mut pinned = repositories::pin(ctx, sources, spec, pins, mode).await?;
-    let packages = packages::resolve(ctx, sources, spec, &pinned, pins, mode).await?;
+    let question = Question { sources, spec, pins, mode };
+    let mut pinned = repositories::pin(ctx, &question).await?;
+    let packages = packages::resolve(ctx, &question, &pinned).await?;
     pinned.warnings.extend(packages.warnings);
     let lock = Lock {
         schema_version: LOCK_SCHEMA_VERSION,

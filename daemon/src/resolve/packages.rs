@@ -1,12 +1,11 @@
 //! Packages: one install plan out of what ComfyUI, the custom nodes and the spec ask for.
 
-use super::repositories::Pinned;
-use super::{Mode, ResolveError};
+use super::repositories::{PYPROJECT, Pinned};
+use super::{Question, ResolveError};
 use crate::ctx::Ctx;
-use crate::source::Sources;
 use crate::source::python::{self, Contributor, PythonError, Request, Resolved, Role};
+use proto::Spec;
 use proto::event::{TaskKind, Unit};
-use proto::{Lock, Spec};
 use std::collections::BTreeMap;
 
 /// The spec's variable that names the interpreter.
@@ -14,30 +13,26 @@ pub(super) const INTERPRETER: &str = "COMFY_PYTHON";
 
 pub(super) async fn resolve(
     ctx: &Ctx,
-    sources: &Sources,
-    spec: &Spec,
+    question: &Question<'_>,
     pinned: &Pinned,
-    pins: Option<&Lock>,
-    mode: Mode,
 ) -> Result<Resolved, ResolveError> {
-    let resolved = resolve_packages(ctx, sources, spec, pinned, pins, mode).await;
-    resolved.map_err(|source| ResolveError::Packages { version: spec.version_id.to_string(), source })
+    let resolved = resolve_packages(ctx, question, pinned).await;
+    resolved
+        .map_err(|source| ResolveError::Packages { version: question.spec.version_id.to_string(), source })
 }
 
 async fn resolve_packages(
     ctx: &Ctx,
-    sources: &Sources,
-    spec: &Spec,
+    question: &Question<'_>,
     pinned: &Pinned,
-    pins: Option<&Lock>,
-    mode: Mode,
 ) -> Result<Resolved, PythonError> {
+    let spec = question.spec;
     let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
     task.detail("looking for uv and Python");
-    let uv = sources.uv(ctx).await?;
-    let requires = pinned.comfy.files.get("pyproject.toml").and_then(|text| python::requires_python(text));
+    let uv = question.sources.uv(ctx).await?;
+    let requires = pinned.comfy.files.get(PYPROJECT).and_then(|text| python::requires_python(text));
     let wanted = spec.env.get(INTERPRETER).map(String::as_str);
-    let interpreter = python::find_interpreter(uv, ctx, wanted, requires.as_deref()).await?;
+    let interpreter = python::find_interpreter(ctx, uv, wanted, requires.as_deref()).await?;
     let commits = pinned
         .nodes
         .iter()
@@ -49,11 +44,11 @@ async fn resolve_packages(
         exclude_newer: &spec.options.exclude_newer,
         newest_commit: commits.max().unwrap_or(pinned.comfy.locked.committed_at),
         conflicts: spec.options.conflicts,
-        offline: mode.offline,
-        previous: pins.map(|lock| &lock.python),
-        update: mode.update,
+        offline: question.mode.offline,
+        previous: question.pins.map(|lock| &lock.python),
+        update: question.mode.update,
     };
-    let resolved = python::resolve(uv, ctx, &request, &task).await?;
+    let resolved = python::resolve(ctx, uv, &request, &task).await?;
     task.done(format!("{} packages for Python {}", resolved.python.packages.len(), resolved.python.version));
     Ok(resolved)
 }

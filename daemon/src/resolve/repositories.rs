@@ -1,15 +1,15 @@
 //! Repositories: refs to commits, and the files of those commits that the packages depend on.
 
-use super::{Mode, ResolveError};
+use super::{Question, ResolveError};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::git::GitError;
 use crate::source::python::includes;
 use futures_util::{StreamExt as _, stream};
+use proto::ErrorKind;
 use proto::event::{TaskKind, Unit};
 use proto::lock::{LockedNode, LockedRepo};
 use proto::spec::{NodeSpec, RepoSpec};
-use proto::{CommitId, ErrorKind, Lock, Spec};
 use std::collections::BTreeMap;
 
 /// Repositories that are asked at the same time.
@@ -17,6 +17,9 @@ const AT_ONCE: usize = 8;
 
 /// Files of requirements that a repository may include through `-r`, at most: a loop ends here.
 const MAX_INCLUDED: usize = 32;
+
+/// The file that names a project's dependencies, and the Python that ComfyUI supports.
+pub(super) const PYPROJECT: &str = "pyproject.toml";
 
 /// All repositories of a version, pinned.
 pub(super) struct Pinned {
@@ -33,31 +36,25 @@ pub(super) struct Repository<L> {
 }
 
 /// Pins ComfyUI and every custom node, side by side.
-pub(super) async fn pin(
-    ctx: &Ctx,
-    sources: &Sources,
-    spec: &Spec,
-    pins: Option<&Lock>,
-    mode: Mode,
-) -> Result<Pinned, ResolveError> {
+pub(super) async fn pin(ctx: &Ctx, question: &Question<'_>) -> Result<Pinned, ResolveError> {
     // The first error stops the siblings: what they still do is for nothing.
     let ctx = ctx.child();
     let _stop = ctx.cancel.clone().drop_guard();
-    let comfy = pin_one(&ctx, sources, "ComfyUI", &spec.comfy, pins.map(|lock| &lock.comfy), mode);
-    let nodes: Vec<_> =
-        spec.custom_nodes.iter().map(|node| pin_node(&ctx, sources, node, pins, mode)).collect();
+    let spec = question.spec;
+    let comfy = pin_one(&ctx, question, "ComfyUI", &spec.comfy, question.pins.map(|lock| &lock.comfy));
+    let nodes: Vec<_> = spec.custom_nodes.iter().map(|node| pin_node(&ctx, question, node)).collect();
     let nodes = stream::iter(nodes).buffered(AT_ONCE).collect::<Vec<_>>();
     let (comfy, nodes) = tokio::join!(comfy, nodes);
     let (comfy, mut warnings) = comfy?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for (node, spec) in nodes.into_iter().zip(&spec.custom_nodes) {
+    for (node, wanted) in nodes.into_iter().zip(&spec.custom_nodes) {
         match node {
-            Ok((node, more)) => {
-                found.push(node);
-                warnings.extend(more);
+            Ok((repository, told)) => {
+                found.push(repository);
+                warnings.extend(told);
             }
-            Err(error) if mode.offline && error.kind() == ErrorKind::Offline => {
-                missing.push(format!("repository {} ({})", spec.dir, spec.repo.repo));
+            Err(error) if question.mode.offline && error.kind() == ErrorKind::Offline => {
+                missing.push(format!("repository {} ({})", wanted.dir, wanted.repo.repo));
             }
             Err(error) => return Err(error),
         }
@@ -67,16 +64,13 @@ pub(super) async fn pin(
 
 async fn pin_node(
     ctx: &Ctx,
-    sources: &Sources,
+    question: &Question<'_>,
     node: &NodeSpec,
-    pins: Option<&Lock>,
-    mode: Mode,
 ) -> Result<(Repository<LockedNode>, Vec<String>), ResolveError> {
-    let pin = pins
-        .and_then(|lock| lock.custom_nodes.iter().find(|locked| locked.dir == node.dir))
-        .map(|locked| &locked.repo);
-    let (mut repository, warnings) = pin_one(ctx, sources, node.dir.as_str(), &node.repo, pin, mode).await?;
-    let script = read(sources, node.dir.as_str(), &repository.locked, "install.py").await?;
+    let pins = question.pins.iter().flat_map(|lock| &lock.custom_nodes);
+    let pin = pins.clone().find(|locked| locked.dir == node.dir).map(|locked| &locked.repo);
+    let (mut repository, warnings) = pin_one(ctx, question, node.dir.as_str(), &node.repo, pin).await?;
+    let script = read(question.sources, node.dir.as_str(), &repository.locked, "install.py").await?;
     if !node.install_requirements {
         repository.files.clear();
     }
@@ -87,48 +81,36 @@ async fn pin_node(
 
 async fn pin_one(
     ctx: &Ctx,
-    sources: &Sources,
+    question: &Question<'_>,
     name: &str,
     spec: &RepoSpec,
     pin: Option<&LockedRepo>,
-    mode: Mode,
 ) -> Result<(Repository<LockedRepo>, Vec<String>), ResolveError> {
     let at = |source| ResolveError::Repository { name: name.to_owned(), source };
+    let (git, offline) = (&question.sources.git, question.mode.offline);
     let mut warnings = Vec::new();
     let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
     let commit = match (&spec.commit, pin.filter(|pin| pin.repo == spec.repo && pin.git_ref == spec.git_ref))
     {
         (Some(commit), _) => commit.clone(),
         (None, Some(pin)) => pin.commit.clone(),
-        (None, None) if mode.offline => return Err(at(GitError::Offline(spec.repo.clone()))),
+        (None, None) if offline => return Err(at(GitError::Offline(spec.repo.clone()))),
         (None, None) => {
             task.detail("asking for the commit");
-            let found =
-                sources.git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
+            let found = git.resolve_ref(ctx, &spec.repo, spec.git_ref.as_deref()).await.map_err(at)?;
             warnings.extend(found.warning);
             found.commit
         }
     };
-    fetch(ctx, sources, spec, &commit, mode, &task).await.map_err(at)?;
-    let committed_at = sources.git.commit_time(&spec.repo, &commit).await.map_err(at)?;
+    if offline && !git.has(&spec.repo, &commit) {
+        return Err(at(GitError::Offline(spec.repo.clone())));
+    }
+    git.fetch(ctx, (&spec.repo, &commit), spec.git_ref.as_deref(), &task).await.map_err(at)?;
+    let committed_at = git.commit_time(&spec.repo, &commit).await.map_err(at)?;
     let locked = LockedRepo { repo: spec.repo.clone(), git_ref: spec.git_ref.clone(), commit, committed_at };
-    let files = requirement_files(sources, name, &locked).await?;
+    let files = requirement_files(question.sources, name, &locked).await?;
     task.done(locked.commit.short());
     Ok((Repository { locked, files }, warnings))
-}
-
-async fn fetch(
-    ctx: &Ctx,
-    sources: &Sources,
-    spec: &RepoSpec,
-    commit: &CommitId,
-    mode: Mode,
-    task: &crate::ctx::Task,
-) -> Result<(), GitError> {
-    if mode.offline && !sources.git.has(&spec.repo, commit) {
-        return Err(GitError::Offline(spec.repo.clone()));
-    }
-    sources.git.fetch(ctx, (&spec.repo, commit), spec.git_ref.as_deref(), task).await
 }
 
 /// Reads `requirements.txt`, `pyproject.toml` and what the former includes.
@@ -138,13 +120,13 @@ async fn requirement_files(
     repo: &LockedRepo,
 ) -> Result<BTreeMap<String, String>, ResolveError> {
     let mut files = BTreeMap::new();
-    let mut wanted = vec!["pyproject.toml".to_owned(), "requirements.txt".to_owned()];
+    let mut wanted = vec![PYPROJECT.to_owned(), "requirements.txt".to_owned()];
     while let Some(file) = wanted.pop() {
         if files.contains_key(&file) || files.len() >= MAX_INCLUDED {
             continue;
         }
         if let Some(text) = read(sources, name, repo, &file).await? {
-            if file.ends_with(".txt") {
+            if file != PYPROJECT {
                 wanted.extend(includes(&file, &text));
             }
             files.insert(file, text);

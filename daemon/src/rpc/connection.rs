@@ -49,27 +49,30 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
             }
         }
     };
-    let reader = async {
-        // Cancelled when the client hangs up: nobody wants the answers.
-        let hang_up = work.child_token();
-        let client = Client {
-            daemon,
-            answers,
-            calls: Calls::default(),
-            tasks: TaskTracker::new(),
-            work: hang_up.clone(),
-        };
-        client.read(&mut lines, &work).await;
-        if !work.is_cancelled() {
-            hang_up.cancel();
-        }
-        client.tasks.close();
-        client.tasks.wait().await;
-    };
+    // Cancelled when the client hangs up: nobody wants the answers.
+    let hang_up = work.child_token();
+    let client =
+        Client { daemon, answers, calls: Calls::default(), tasks: TaskTracker::new(), work: hang_up.clone() };
     let mut writer = std::pin::pin!(writer);
-    tokio::select! {
-        () = &mut writer => (),
-        () = reader => drop(tokio::time::timeout(FLUSH, writer).await),
+    let mut is_deaf = tokio::select! {
+        () = &mut writer => true,
+        () = client.read(&mut lines, &work) => false,
+    };
+    if !work.is_cancelled() {
+        hang_up.cancel();
+    }
+    let Client { tasks, answers, .. } = client;
+    // The writer ends when the last call has given its answer.
+    drop(answers);
+    tasks.close();
+    loop {
+        tokio::select! {
+            () = tasks.wait() => break,
+            () = &mut writer, if !is_deaf => is_deaf = true,
+        }
+    }
+    if !is_deaf {
+        tokio::time::timeout(FLUSH, writer).await.ok();
     }
 }
 
@@ -117,7 +120,7 @@ impl Client {
             (Some(_), None) => (),
             (Some(method), Some(id)) => self.call(id, method, message.params).await,
             (None, id) => {
-                self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await
+                self.refuse(id, ErrorKind::Protocol.code(), "a message without a method".to_owned()).await;
             }
         }
     }

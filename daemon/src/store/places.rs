@@ -140,7 +140,7 @@ mod tests {
         let mut all = BTreeMap::from([("HOME".to_owned(), "/home/u".to_owned())]);
         all.insert("COMFY_VOLUME".to_owned(), volume.display().to_string());
         all.extend(vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        Config::from_vars(all).unwrap()
+        Config::from_vars(&all).unwrap()
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn published(dir: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 fn entries(dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
-    let read = fs::read_dir(dir).and_then(|entries| entries.collect());
+    let read = fs::read_dir(dir).and_then(Iterator::collect);
     read.map_err(StoreError::at("read the directory", dir))
 }
 

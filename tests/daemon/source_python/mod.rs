@@ -50,7 +50,7 @@ impl Bench {
         let ctx = Ctx::new();
         let uv = Uv::locate(&ctx, &config).await.unwrap();
         let python = support::python_path().display().to_string();
-        let interpreter = find_interpreter(&uv, &ctx, Some(&python), None).await.unwrap();
+        let interpreter = find_interpreter(&ctx, &uv, Some(&python), None).await.unwrap();
         let (exclude_newer, conflicts) = (ExcludeNewer::Off, Conflicts::Error);
         Self { dir, index, config, uv, ctx, interpreter, exclude_newer, conflicts }
     }
@@ -79,7 +79,7 @@ impl Bench {
             previous,
             update,
         };
-        resolve(&self.uv, &self.ctx, &request, &self.task()).await
+        resolve(&self.ctx, &self.uv, &request, &self.task()).await
     }
 
     /// Resolves and installs, and returns the environment.
@@ -87,7 +87,7 @@ impl Bench {
         let python = self.resolve(contributors).await.unwrap().python;
         let venv = self.dir.path().join("staging/.venv");
         let build = Build { python: &python, interpreter: &self.interpreter, staging: &venv, offline: false };
-        install(&self.uv, &self.ctx, &build, &self.task()).await.unwrap();
+        install(&self.ctx, &self.uv, &build, &self.task()).await.unwrap();
         (venv, python)
     }
 }
@@ -106,7 +106,7 @@ fn config(home: &Path, index: &SimpleIndex, more: &[(&str, &str)]) -> Config {
         ("UV_NO_CONFIG", "1"),
     ];
     let vars = vars.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Config::from_vars(vars.collect()).unwrap()
+    Config::from_vars(&vars.collect()).unwrap()
 }
 
 fn contributor(name: &str, role: Role, files: &[(&str, &str)]) -> Contributor {

@@ -119,7 +119,7 @@ async fn a_wheels_directory_is_looked_into_whatever_the_date() {
     let (venv, python) = bench.installed(&[comfy("ours\n")]).await;
     assert_eq!(versions(&python), BTreeMap::from([("lib", "1.5"), ("ours", "1.0")]));
     assert!(!serde_json::to_string(&python).unwrap().contains("wheels"));
-    prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap();
+    prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap();
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_link_is_pinned_with_its_hash() {
     let package = python.packages.iter().find(|p| p.name == "lib").unwrap();
     assert_eq!((package.requirement.clone(), package.version.clone()), (format!("lib @ {link}"), None));
     assert_eq!(package.hashes.len(), 1);
-    prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap();
+    prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap();
 }
 
 // uv itself reports such an environment as complete, and so does `pip check`.
@@ -198,6 +198,6 @@ async fn offline_without_a_cache_is_told_apart() {
         previous: None,
         update: false,
     };
-    let error = resolve(&bench.uv, &bench.ctx, &request, &bench.task()).await.unwrap_err();
+    let error = resolve(&bench.ctx, &bench.uv, &request, &bench.task()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Offline, "{error:?}");
 }

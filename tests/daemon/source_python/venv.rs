@@ -12,7 +12,7 @@ use support::Wheel;
 async fn a_missing_or_cut_file_is_noticed_and_named() {
     let bench = Bench::new().await;
     let (venv, python) = bench.installed(&[comfy("lib\naccel\n")]).await;
-    let proof = prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap();
+    let proof = prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap();
     assert_eq!(proof.packages, 4);
     let site = venv.join(format!("lib/python{}/site-packages", python.version));
 
@@ -21,16 +21,16 @@ async fn a_missing_or_cut_file_is_noticed_and_named() {
     // A new file: the old one may be shared with uv's cache.
     std::fs::remove_file(&module).unwrap();
     std::fs::write(&module, &text[..text.len() - 1]).unwrap();
-    let error = prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap_err();
+    let error = prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap_err();
     assert_eq!(error.to_string(), "`lib/__init__.py` of the package `lib-2.0` has 15 bytes instead of 16");
 
     std::fs::remove_file(&module).unwrap();
-    let error = prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap_err();
+    let error = prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap_err();
     assert_eq!(error.to_string(), "`lib/__init__.py` of the package `lib-2.0` is missing");
     std::fs::write(&module, &text).unwrap();
 
     std::fs::remove_dir_all(site.join("accel-1.0.dist-info")).unwrap();
-    let error = prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap_err();
+    let error = prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap_err();
     assert_eq!(error.to_string(), "the environment has no `accel` where the lock has `accel==1.0`");
 }
 
@@ -41,7 +41,7 @@ async fn packages_that_do_not_fit_together_are_noticed() {
     let site = venv.join(format!("lib/python{}/site-packages", python.version));
     std::fs::remove_dir_all(site.join("torch-2.0.dist-info")).unwrap();
     python.packages.retain(|package| package.name != "torch");
-    let error = prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap_err();
+    let error = prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("`accel` requires `torch`"), "{cause}");
@@ -66,7 +66,7 @@ async fn an_environment_works_after_it_was_renamed() {
     let moved = bench.dir.path().join("final");
     tokio::process::Command::new("mv").arg(venv.parent().unwrap()).arg(&moved).status().await.unwrap();
     assert_eq!(output_of(&moved.join(".venv/bin/say")).await, "here");
-    prove(&bench.uv, &bench.ctx, &moved.join(".venv"), &python).await.unwrap();
+    prove(&bench.ctx, &bench.uv, &moved.join(".venv"), &python).await.unwrap();
 }
 
 #[tokio::test]
@@ -78,10 +78,10 @@ async fn an_environment_from_another_machine_is_led_to_this_ones_python() {
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("/elsewhere/bin/python3", &link).unwrap();
     assert!(!python_works(&venv));
-    repair(&bench.uv, &bench.ctx, &venv, &python.version).await.unwrap();
+    repair(&bench.ctx, &bench.uv, &venv, &python.version).await.unwrap();
     assert!(python_works(&venv));
-    prove(&bench.uv, &bench.ctx, &venv, &python).await.unwrap();
-    let error = repair(&bench.uv, &bench.ctx, &venv, "2.99").await.unwrap_err();
+    prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap();
+    let error = repair(&bench.ctx, &bench.uv, &venv, "2.99").await.unwrap_err();
     assert!(error.to_string().contains("`2.99`"), "{error}");
 }
 
@@ -112,10 +112,10 @@ async fn an_install_script_runs_as_under_the_manager_and_shows_why_it_failed() {
 #[tokio::test]
 async fn an_absent_interpreter_or_uv_is_named() {
     let bench = Bench::new().await;
-    let error = find_interpreter(&bench.uv, &bench.ctx, Some("python3.99"), None).await.unwrap_err();
+    let error = find_interpreter(&bench.ctx, &bench.uv, Some("python3.99"), None).await.unwrap_err();
     assert!(error.to_string().contains("`python3.99`") && error.to_string().contains("cpython"), "{error}");
     assert_eq!(error.kind(), ErrorKind::Toolchain);
-    let newest = find_interpreter(&bench.uv, &bench.ctx, None, Some(">=3.9")).await.unwrap();
+    let newest = find_interpreter(&bench.ctx, &bench.uv, None, Some(">=3.9")).await.unwrap();
     assert!(newest.path.is_absolute() && newest.version.starts_with("3."), "{newest:?}");
     let config = config(bench.dir.path(), &bench.index, &[("COMFYD_UV", "/not/there/uv")]);
     let error = Uv::locate(&bench.ctx, &config).await.unwrap_err();

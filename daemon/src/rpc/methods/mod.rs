@@ -35,19 +35,19 @@ pub(super) async fn call(
     params: Option<&RawValue>,
 ) -> Result<Box<RawValue>, RpcError> {
     match method {
-        verb::Hello::NAME => reply::<verb::Hello>(hello::hello(daemon, &read(params)?)),
+        verb::Hello::NAME => reply::<verb::Hello>(Ok(hello::hello(daemon, &read(params)?))),
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
         verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
         verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
-        verb::Status::NAME => reply::<verb::Status>(status::status(daemon, &read(params)?)),
+        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?))),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
         verb::Stop::NAME => reply::<verb::Stop>(stop::stop(daemon, &read(params)?).await),
-        verb::Shutdown::NAME => reply::<verb::Shutdown>(shutdown::shutdown(daemon, &read(params)?)),
+        verb::Shutdown::NAME => reply::<verb::Shutdown>(Ok(shutdown::shutdown(daemon, &read(params)?))),
         _ => Err(RpcError {
             code: METHOD_NOT_FOUND,
             message: format!("there is no method `{method}`"),

@@ -1,11 +1,10 @@
 //! `status`: what the daemon is doing, and where.
 
 use crate::daemon::Daemon;
-use crate::error::Error;
 use proto::method::{Status, StatusAnswer};
 use std::path::Path;
 
-pub(super) fn status(daemon: &Daemon, _params: &Status) -> Result<StatusAnswer, Error> {
+pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
     let config = &daemon.config;
     let mut places: Vec<(&str, &Path)> = vec![
         ("homes", &config.homes),
@@ -18,7 +17,7 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> Result<StatusAnswer, 
     ];
     places.extend(config.models_dir.as_deref().map(|dir| ("models", dir)));
     places.extend(config.wheels_dir.as_deref().map(|dir| ("wheels", dir)));
-    Ok(StatusAnswer {
+    StatusAnswer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_s: daemon.started.elapsed().as_secs(),
@@ -29,5 +28,5 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> Result<StatusAnswer, 
             .collect(),
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
-    })
+    }
 }

@@ -48,8 +48,8 @@ pub fn requires_python(pyproject: &str) -> Option<String> {
 /// # Errors
 /// [`PythonError::NoInterpreter`] names what was sought and what there is.
 pub async fn find_interpreter(
-    uv: &Uv,
     ctx: &Ctx,
+    uv: &Uv,
     asked: Option<&str>,
     requires: Option<&str>,
 ) -> Result<Interpreter, PythonError> {
@@ -57,13 +57,13 @@ pub async fn find_interpreter(
     let by_name =
         asked.and_then(|asked| if asked.contains('/') { Some(asked.into()) } else { uv.which(asked) });
     if let Some(path) = by_name
-        && let Some(found) = inspect(uv, ctx, &path).await?
+        && let Some(found) = inspect(ctx, uv, &path).await?
     {
         return Ok(found);
     }
     let specifiers = requires.and_then(|text| VersionSpecifiers::from_str(text).ok());
     let specifiers = specifiers.or_else(|| VersionSpecifiers::from_str(REQUIRED).ok()).unwrap_or_default();
-    let mut listed = list(uv, ctx).await?;
+    let mut listed = list(ctx, uv).await?;
     // A stable sort: of equal versions, the one uv finds first stays first.
     listed.sort_by_key(|candidate| std::cmp::Reverse(candidate.numbers()));
     for candidate in &listed {
@@ -76,7 +76,7 @@ pub async fn find_interpreter(
         };
         if fits
             && candidate.is_plain()
-            && let Some(found) = inspect(uv, ctx, &candidate.path).await?
+            && let Some(found) = inspect(ctx, uv, &candidate.path).await?
         {
             return Ok(found);
         }
@@ -122,7 +122,7 @@ impl Candidate {
     }
 }
 
-async fn list(uv: &Uv, ctx: &Ctx) -> Result<Vec<Candidate>, PythonError> {
+async fn list(ctx: &Ctx, uv: &Uv) -> Result<Vec<Candidate>, PythonError> {
     let command = uv.command(false).args(["python", "list", "--only-installed", "--output-format", "json"]);
     let finished = Uv::run(ctx, &command, "list the interpreters of this machine", |_| ()).await?;
     serde_json::from_str(&finished.stdout)
@@ -131,7 +131,7 @@ async fn list(uv: &Uv, ctx: &Ctx) -> Result<Vec<Candidate>, PythonError> {
 
 /// Asks a Python what it is; none when it does not run or is not CPython. Shims and virtual
 /// environments answer with the program behind them.
-async fn inspect(uv: &Uv, ctx: &Ctx, path: &Path) -> Result<Option<Interpreter>, PythonError> {
+async fn inspect(ctx: &Ctx, uv: &Uv, path: &Path) -> Result<Option<Interpreter>, PythonError> {
     const SCRIPT: &str = "import os, platform, sys\n\
         print(os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable))\n\
         print(platform.python_implementation())\n\
@@ -164,8 +164,8 @@ pub fn python_works(venv: &Path) -> bool {
 ///
 /// # Errors
 /// [`PythonError::NoInterpreter`] when this machine has no such Python.
-pub async fn repair(uv: &Uv, ctx: &Ctx, venv: &Path, version: &str) -> Result<(), PythonError> {
-    let interpreter = find_interpreter(uv, ctx, Some(version), None).await?;
+pub async fn repair(ctx: &Ctx, uv: &Uv, venv: &Path, version: &str) -> Result<(), PythonError> {
+    let interpreter = find_interpreter(ctx, uv, Some(version), None).await?;
     let venv = venv.to_owned();
     blocking(move || {
         // The link comes last: it is what `python_works` looks at.

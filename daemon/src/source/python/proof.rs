@@ -34,7 +34,7 @@ const THREADS: usize = 8;
 ///
 /// # Errors
 /// [`PythonError::Damaged`], [`PythonError::Differs`] or [`PythonError::Check`] name what is wrong.
-pub async fn prove(uv: &Uv, ctx: &Ctx, venv: &Path, python: &LockedPython) -> Result<Proof, PythonError> {
+pub async fn prove(ctx: &Ctx, uv: &Uv, venv: &Path, python: &LockedPython) -> Result<Proof, PythonError> {
     let site = venv.join(format!("lib/python{}/site-packages", python.version));
     let locked = python.clone();
     let proof = blocking(move || {

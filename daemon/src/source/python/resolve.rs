@@ -54,8 +54,8 @@ pub struct Resolved {
 /// [`PythonError::Conflict`] names the lines that contradict each other; [`PythonError::Line`] a line
 /// that cannot be used; [`PythonError::Uv`] tells network, disk and build failures apart by its kind.
 pub async fn resolve(
-    uv: &Uv,
     ctx: &Ctx,
+    uv: &Uv,
     request: &Request<'_>,
     task: &Task,
 ) -> Result<Resolved, PythonError> {

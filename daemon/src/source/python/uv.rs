@@ -147,7 +147,7 @@ mod tests {
     fn env_of(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut all = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
         all.extend(vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        environment(&Config::from_vars(all).unwrap())
+        environment(&Config::from_vars(&all).unwrap())
     }
 
     #[test]

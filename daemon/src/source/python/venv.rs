@@ -30,7 +30,7 @@ pub struct Build<'a> {
 ///
 /// # Errors
 /// [`PythonError::Uv`] tells network, disk, offline and build failures apart by its kind.
-pub async fn install(uv: &Uv, ctx: &Ctx, build: &Build<'_>, task: &Task) -> Result<(), PythonError> {
+pub async fn install(ctx: &Ctx, uv: &Uv, build: &Build<'_>, task: &Task) -> Result<(), PythonError> {
     let Build { python, interpreter, staging, offline } = *build;
     task.detail("creating the environment");
     let count = python.packages.len() as u64;

@@ -1,0 +1,62 @@
+//! Children that end, that stay, and that leave others behind.
+
+use super::*;
+use std::time::Instant;
+
+fn sh(script: &str) -> Command {
+    let path = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+    Command::new("/bin/sh", path).args(["-c", script])
+}
+
+#[tokio::test]
+async fn output_and_status_come_back() {
+    let mut lines = Vec::new();
+    let finished =
+        run(&Ctx::new(), &sh("echo out; echo err >&2; exit 3"), |line| lines.push(line.to_owned()))
+            .await
+            .unwrap();
+    assert_eq!(
+        (finished.status.code(), finished.stdout.as_str(), finished.stderr.as_str()),
+        (Some(3), "out\n", "err")
+    );
+    assert_eq!(lines, ["err"]);
+}
+
+#[tokio::test]
+async fn a_child_sees_only_the_environment_it_is_given() {
+    let finished = run(&Ctx::new(), &sh("env | grep -v '^PWD=\\|^_=\\|^SHLVL='"), |_| ()).await.unwrap();
+    assert_eq!(finished.stdout, "PATH=/usr/bin:/bin\n");
+}
+
+// A grandchild that inherits the pipes used to keep supervisors waiting for ever.
+#[tokio::test]
+async fn a_grandchild_that_holds_the_pipe_does_not_hold_us() {
+    let started = Instant::now();
+    let finished = run(&Ctx::new(), &sh("sleep 1000 & echo started"), |_| ()).await.unwrap();
+    assert_eq!(finished.stdout, "started\n");
+    assert!(started.elapsed() < Duration::from_secs(100));
+}
+
+#[tokio::test]
+async fn cancelling_takes_the_whole_group_down() {
+    let ctx = Ctx::new();
+    let pid_seen = std::cell::Cell::new(0);
+    let script = sh("sleep 1000 & echo $! >&2; wait");
+    let work = run(&ctx, &script, |line| {
+        pid_seen.set(line.parse().unwrap());
+        ctx.cancel.cancel();
+    });
+    assert!(matches!(work.await, Err(ProcessError::Cancelled(_))));
+    let grandchild = Pid::from_raw(pid_seen.get());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while is_alive(grandchild) {
+        assert!(Instant::now() < deadline, "the grandchild survived");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A killed orphan may stay a zombie where nobody reaps.
+fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}

@@ -1,0 +1,121 @@
+//! Why a home is not complete, and what to do about it.
+
+use crate::resolve::ResolveError;
+use crate::source::git::GitError;
+use crate::source::model::ModelError;
+use crate::source::python::PythonError;
+use crate::store::StoreError;
+use crate::store::flock::LockError;
+use proto::plan::DiskNeed;
+use proto::{ErrorKind, VersionId};
+
+/// Why a home is not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum RealizeError {
+    /// The version could not be pinned.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The home belongs to another version.
+    #[error("`{home}` is the home of `{other}`, not of `{wanted}`")]
+    OtherVersion {
+        /// The home.
+        home: String,
+        /// Whose it is.
+        other: VersionId,
+        /// Who asked.
+        wanted: VersionId,
+    },
+    /// Someone else works on the home.
+    #[error("failed to lock `{home}`")]
+    Locked {
+        /// The home.
+        home: String,
+        /// Who and how long.
+        source: LockError,
+    },
+    /// The disk is too small for the plan.
+    #[error("`{}` has {} free, and {} are needed", .0.path, bytes(.0.available_bytes), bytes(.0.needed_bytes))]
+    NoSpace(DiskNeed),
+    /// ComfyUI is needed, not cached, and nothing may be fetched.
+    #[error("ComfyUI at {commit} is not cached")]
+    NoComfy {
+        /// Its commit.
+        commit: String,
+    },
+    /// A repository could not be checked out.
+    #[error("failed to check out `{name}`")]
+    Repository {
+        /// `ComfyUI` or the node's directory.
+        name: String,
+        /// Why.
+        source: GitError,
+    },
+    /// A model could not be fetched.
+    #[error("failed to fetch the model `{target}`")]
+    Model {
+        /// Its place.
+        target: String,
+        /// Why.
+        source: ModelError,
+    },
+    /// The environment could not be made.
+    #[error("failed to make the Python environment")]
+    Packages(#[source] PythonError),
+    /// A custom node's `install.py` failed.
+    #[error("`install.py` of `{node}` failed")]
+    InstallScript {
+        /// The custom node.
+        node: String,
+        /// Why.
+        source: PythonError,
+    },
+    /// The disk refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug: disk work panicked.
+    #[error("disk work crashed")]
+    Crashed(#[source] tokio::task::JoinError),
+}
+
+impl RealizeError {
+    /// Returns what kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Resolve(error) => error.kind(),
+            Self::OtherVersion { .. } => ErrorKind::Conflict,
+            Self::Locked { source: LockError::Cancelled(_), .. } => ErrorKind::Cancelled,
+            Self::Locked { source: LockError::Store(_), .. } | Self::NoSpace(_) | Self::Store(_) => {
+                ErrorKind::Disk
+            }
+            Self::Locked { source: LockError::Timeout { .. }, .. } => ErrorKind::Busy,
+            Self::NoComfy { .. } => ErrorKind::Offline,
+            Self::Repository { source, .. } => source.kind(),
+            Self::Model { source, .. } => source.kind(),
+            Self::Packages(source) | Self::InstallScript { source, .. } => source.kind(),
+            Self::Crashed(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Resolve(error) => error.hint(),
+            Self::OtherVersion { .. } => Some("put `{version_id}` into COMFY_HOME, or unset it".to_owned()),
+            Self::NoSpace(_) => {
+                Some("free some space, or set COMFY_VOLUME or MODELS_DIR to a larger disk".to_owned())
+            }
+            Self::NoComfy { .. } => Some("realize it once without `offline`".to_owned()),
+            Self::Repository { source, .. } => source.hint(),
+            Self::Model { source, .. } => source.hint(),
+            Self::Packages(source) | Self::InstallScript { source, .. } => source.hint(),
+            Self::Locked { .. } | Self::Store(_) | Self::Crashed(_) => None,
+        }
+    }
+}
+
+/// Figures for an error people read.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn bytes(count: u64) -> String {
+    let gigabytes = count as f64 / 1e9;
+    if gigabytes < 0.1 { format!("{:.1} MB", count as f64 / 1e6) } else { format!("{gigabytes:.1} GB") }
+}

@@ -1,0 +1,53 @@
+//! The verbs, one file each: each type of parameters names its method and the type of its answer.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A verb. Implemented by the type of its parameters.
+pub trait Method: Serialize + DeserializeOwned {
+    /// Name on the wire, and on the command line.
+    const NAME: &'static str;
+    /// The answer.
+    type Answer: Serialize + DeserializeOwned;
+}
+
+macro_rules! method {
+    ($params:ty, $name:literal, $answer:ty) => {
+        impl Method for $params {
+            const NAME: &'static str = $name;
+            type Answer = $answer;
+        }
+    };
+}
+
+mod hello;
+mod instance;
+mod list;
+mod logs;
+mod plan;
+mod realize;
+mod resolve;
+mod run;
+mod show;
+mod shutdown;
+mod status;
+mod stop;
+mod target;
+mod test;
+mod ui;
+
+pub use hello::{Hello, HelloAnswer};
+pub use instance::{InstanceInfo, InstanceState};
+pub use list::{List, ListAnswer, ListedVersion, VersionState};
+pub use logs::{Logs, LogsAnswer};
+pub use plan::GetPlan;
+pub use realize::{Realize, RealizeAnswer, RealizeOutcome};
+pub use resolve::{Resolve, ResolveAnswer};
+pub use run::{Output, OutputFile, Run, RunAnswer, RunInput};
+pub use show::{Show, ShowAnswer};
+pub use shutdown::{Shutdown, ShutdownAnswer};
+pub use status::{JobInfo, Status, StatusAnswer};
+pub use stop::{Stop, StopAnswer};
+pub use target::Target;
+pub use test::{Check, CheckOutcome, Test, TestAnswer};
+pub use ui::{Ui, UiAnswer};

@@ -80,18 +80,7 @@ fn a_line_without_end_is_refused_and_others_are_served() {
 fn a_second_daemon_leaves_the_first_ones_socket_alone() {
     let env = running();
     let pid = env.json(&["status"])["pid"].clone();
-    let mut second = env.command(&[]);
-    let mut second =
-        std::process::Command::new(second.get_program().to_str().unwrap().replace("comfyctl", "comfyd"))
-            .env_clear()
-            .envs(second.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .output()
-            .unwrap();
-    assert_eq!(
-        second.status.code(),
-        Some(9),
-        "{}",
-        String::from_utf8_lossy(&std::mem::take(&mut second.stderr))
-    );
+    let second = env.comfyd().output().unwrap();
+    assert_eq!(second.status.code(), Some(9), "{}", String::from_utf8_lossy(&second.stderr));
     assert_eq!(env.json(&["status"])["pid"], pid);
 }

@@ -74,7 +74,7 @@ fn a_token_reaches_its_host_and_nothing_else() {
 #[test]
 fn an_error_of_a_host_tells_no_token() {
     let (env, _) = with_tokens();
-    env.files.always("/o/r/resolve/main/x.safetensors", Fault::Status(401, vec![], "hf_c4n4ry is wrong"));
+    env.files.always("/o/r/resolve/main/x.safetensors", Fault::Status(403, vec![], "hf_c4n4ry is wrong"));
     let ended = env.comfyctl(&["realize", "v", "--json"]);
     assert_eq!(ended.status, Some(7), "{}", ended.stdout);
     assert!(!ended.stdout.contains("c4n4ry"), "{}", ended.stdout);

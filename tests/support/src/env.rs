@@ -183,6 +183,13 @@ impl TestEnv {
         command
     }
 
+    /// Returns a daemon that is about to run on this machine, in the foreground.
+    pub fn comfyd(&self) -> Command {
+        let mut command = Command::new(self.comfyctl.with_file_name("comfyd"));
+        command.env_clear().envs(&self.vars).current_dir(self.path("home")).stdin(Stdio::null());
+        command
+    }
+
     /// Runs comfyctl to its end.
     ///
     /// # Panics

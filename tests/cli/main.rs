@@ -3,11 +3,22 @@
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
 mod client;
+mod crashes;
+mod daemon;
+mod dry_run;
 mod errors;
+mod home;
 mod interrupt;
+mod offline;
 mod progress;
+mod realize;
+mod repairs;
 mod results;
+mod runs;
+mod secrets;
+mod sharing;
 mod starting;
+mod versions;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

@@ -4,7 +4,6 @@ use super::{Outcome, show_json};
 use crate::failure::Failure;
 use crate::session::Session;
 use proto::method::Shutdown;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take: its own steps are bounded, stopping instances being the longest.
@@ -33,16 +32,23 @@ pub fn run(_: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     if let Some(connection) = session.take_connection() {
         connection.wait_for_close(&session.interrupt, deadline);
     }
-    let process = format!("/proc/{pid}");
-    while Path::new(&process).exists() && Instant::now() < deadline && !session.interrupt.is_set() {
+    while is_alive(pid) && Instant::now() < deadline && !session.interrupt.is_set() {
         std::thread::sleep(POLL);
     }
     if session.screen.json {
         show_json(session, &answer)?;
-    } else if Path::new(&process).exists() {
+    } else if is_alive(pid) {
         session.screen.result(&format!("comfyd (process {pid}) is still stopping\n"))?;
     } else {
         session.screen.result(&format!("comfyd (process {pid}) ended\n"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Tells whether a process runs. In a container whose first process reaps nobody, an ended daemon stays
+/// behind as a zombie (`Z`, proc_pid_stat(5)); it counts as ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state is in parentheses and may hold anything.
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }

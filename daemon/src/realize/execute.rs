@@ -6,6 +6,7 @@
 
 use super::generation;
 use super::layout::Layout;
+use super::plan::is_built;
 use super::{RealizeError, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
@@ -64,7 +65,7 @@ fn check_space(plan: &Plan) -> Result<(), RealizeError> {
 /// Makes ComfyUI, the custom nodes and the environment.
 async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let dir = work.layout.generation_dir();
-    if matches!(work.plan.packages.action, PackagesAction::Present | PackagesAction::Repair) {
+    if !is_built(&work.plan) {
         return complete(ctx, work, &dir).await;
     }
     blocking(work, generation::prepare).await?;

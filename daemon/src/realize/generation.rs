@@ -4,11 +4,11 @@
 use super::execute::Work;
 use super::layout::Link;
 use super::model_paths::model_paths;
+use super::plan::is_built;
 use super::record::Record;
 use crate::source::python::Proof;
 use crate::store::places::{generation, relative};
 use crate::store::{self, StoreError, commit, inspect, tree};
-use proto::plan::PackagesAction;
 use std::path::Path;
 
 /// Makes room: the directories exist, and what a killed realize left behind is gone.
@@ -45,6 +45,13 @@ fn absent_is_fine(error: std::io::Error) -> std::io::Result<()> {
 
 /// Gives a proved generation its name.
 pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), StoreError> {
+    let dir = work.layout.generation_dir();
+    let current = inspect::link_name(&work.layout.home.current());
+    // A generation that is built anew is not its own predecessor.
+    let previous = match current.filter(|name| *name != work.layout.generation) {
+        Some(name) => Some(name),
+        None => Record::read(&dir)?.and_then(|record| record.previous),
+    };
     let record = Record {
         version_id: work.lock.version_id.clone(),
         generation: work.layout.generation.clone(),
@@ -52,12 +59,11 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
         packages: proof.packages,
         files: proof.files,
         realized_at: jiff::Timestamp::now(),
-        previous: inspect::link_name(&work.layout.home.current()),
+        previous,
     };
     store::write_json(&staging.join(generation::LOCK), &*work.lock)?;
     store::write_json(&staging.join(generation::RECORD), &record)?;
     commit::sync_tree(staging)?;
-    let dir = work.layout.generation_dir();
     if dir.exists() {
         // A generation that lost its record or its interpreter: the proved one takes its name.
         tree::remove_tree(&dir)?;
@@ -87,7 +93,7 @@ fn is_planned(work: &Work, link: &Link) -> bool {
 /// Removes generations that are neither current nor the one before, and that nobody runs. Does nothing
 /// unless a generation was published.
 pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
-    if matches!(work.plan.packages.action, PackagesAction::Present | PackagesAction::Repair) {
+    if !is_built(&work.plan) {
         return Ok(());
     }
     let home = &work.layout.home;

@@ -14,9 +14,9 @@ pub use error::RealizeError;
 
 use execute::{Work, execute};
 use layout::Layout;
-use plan::{Rules, Sizes};
+use plan::{Rules, Sizes, is_built};
 use proto::method::RealizeOutcome;
-use proto::plan::{PackagesAction, RepositoryAction};
+use proto::plan::RepositoryAction;
 use proto::{Lock, Plan, Spec};
 use record::Record;
 use std::sync::Arc;
@@ -92,9 +92,11 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
         return Err(RealizeError::NoComfy { commit: second.resolution.lock.comfy.commit.short().to_owned() });
     }
     let view = second.with_sizes(ctx, sources, request).await?;
-    let outcome = match view.plan.packages.action {
-        PackagesAction::Present | PackagesAction::Repair => RealizeOutcome::Repaired,
-        PackagesAction::Reuse { .. } | PackagesAction::Install => RealizeOutcome::Realized,
+    // The last link is `current`: an earlier generation may become it again.
+    let is_current = view.plan.links.last().is_some_and(|link| link.present);
+    let outcome = match is_current && !is_built(&view.plan) {
+        true => RealizeOutcome::Repaired,
+        false => RealizeOutcome::Realized,
     };
     let work = Work {
         sources: sources.clone(),
@@ -174,7 +176,7 @@ impl View {
 
     fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
         let Self { resolution, layout, plan } = self;
-        if resolution.is_new && outcome != RealizeOutcome::Realized {
+        if resolution.is_new && resolution.missing.is_empty() && !is_built(&plan) {
             // The generation stays; the lock it carries for other machines is a newer one.
             store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
         }

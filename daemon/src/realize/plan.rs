@@ -101,6 +101,11 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Siz
     }
 }
 
+/// Tells whether a plan makes a new generation, rather than completing one that stands.
+pub fn is_built(plan: &Plan) -> bool {
+    matches!(plan.packages.action, PackagesAction::Reuse { .. } | PackagesAction::Install)
+}
+
 /// Says in words what a plan has to do; nothing when it is ready.
 pub fn lacks(plan: &Plan) -> Vec<String> {
     let repositories = plan.repositories.iter().filter(|step| step.action != RepositoryAction::Present);

@@ -45,7 +45,7 @@ pub struct Resolution {
     pub lock: Lock,
     /// The lock that stood there before.
     pub previous: Option<Lock>,
-    /// Whether it differs from `previous` and is not yet written.
+    /// Whether it is not yet written at its place.
     pub is_new: bool,
     /// Custom nodes that offline mode could not pin; such a lock is used but never written.
     pub missing: Vec<String>,
@@ -124,12 +124,12 @@ pub async fn resolve(
     mode: Mode,
 ) -> Result<Resolution, ResolveError> {
     let spec_digest = spec_digest(spec);
-    let previous = present_lock(sources, spec, home, &spec_digest)?;
+    let (previous, is_written) = present_lock(sources, spec, home, &spec_digest)?;
     if let Some(lock) = previous.as_ref().filter(|lock| lock.spec_digest == spec_digest && !mode.update) {
         return Ok(Resolution {
             lock: lock.clone(),
             previous,
-            is_new: false,
+            is_new: !is_written,
             missing: Vec::new(),
             warnings: Vec::new(),
         });
@@ -140,6 +140,8 @@ pub async fn resolve(
     let mut pinned = repositories::pin(ctx, &question).await?;
     let packages = packages::resolve(ctx, &question, &pinned).await?;
     pinned.warnings.extend(packages.warnings);
+    // A lock without all of the spec's nodes belongs to no spec: the next call resolves again.
+    let spec_digest = if pinned.missing.is_empty() { spec_digest } else { String::new() };
     let lock = Lock {
         schema_version: LOCK_SCHEMA_VERSION,
         version_id: spec.version_id.clone(),
@@ -150,9 +152,10 @@ pub async fn resolve(
         python: packages.python,
         models: models(spec),
     };
-    let is_new = previous
-        .as_ref()
-        .is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
+    let is_new = !is_written
+        || previous
+            .as_ref()
+            .is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
     Ok(Resolution { lock, previous, is_new, missing: pinned.missing, warnings: pinned.warnings })
 }
 
@@ -162,7 +165,7 @@ pub async fn resolve(
 /// When a lock is there and cannot be read.
 pub fn valid_lock(sources: &Sources, spec: &Spec, home: &Home) -> Result<Option<Lock>, StoreError> {
     let spec_digest = spec_digest(spec);
-    let lock = present_lock(sources, spec, home, &spec_digest)?;
+    let (lock, _) = present_lock(sources, spec, home, &spec_digest)?;
     Ok(lock.filter(|lock| lock.spec_digest == spec_digest))
 }
 
@@ -181,25 +184,26 @@ impl Resolution {
 }
 
 /// Returns the lock in the user's cache; else the copy that the volume's home carries, so that a version
-/// realized on a pod is the same on a worker that has an empty cache.
+/// realized on a pod is the same on a worker that has an empty cache. Tells whether it is the one in the
+/// cache, which is a lock's place.
 fn present_lock(
     sources: &Sources,
     spec: &Spec,
     home: &Home,
     spec_digest: &str,
-) -> Result<Option<Lock>, StoreError> {
+) -> Result<(Option<Lock>, bool), StoreError> {
     let is_usable =
         |lock: &Lock| lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
     let cached: Option<Lock> = store::read_json(&places::lock_file(&sources.config, &spec.version_id))?;
     let cached = cached.filter(is_usable);
     if cached.as_ref().is_some_and(|lock| lock.spec_digest == spec_digest) {
-        return Ok(cached);
+        return Ok((cached, true));
     }
     let carried: Option<Lock> = store::read_json(&home.current().join(generation::LOCK))?;
     let carried = carried.filter(is_usable);
     match carried {
-        Some(lock) if cached.is_none() || lock.spec_digest == spec_digest => Ok(Some(lock)),
-        _ => Ok(cached),
+        Some(lock) if cached.is_none() || lock.spec_digest == spec_digest => Ok((Some(lock), false)),
+        _ => Ok((cached, true)),
     }
 }
 

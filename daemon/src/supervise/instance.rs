@@ -135,8 +135,12 @@ impl Owner {
             State::Starting { running, .. } => Now::Starting(&running.identity),
             State::Ready { running, .. } => Now::Ready(&running.identity),
         };
-        let demand =
-            Demand { generation: &launch.generation, listen: launch.listen.as_deref(), port: launch.port };
+        let demand = Demand {
+            generation: &launch.generation,
+            settings: &launch.settings(),
+            listen: launch.listen.as_deref(),
+            port: launch.port,
+        };
         match (policy::decide(now, demand), &mut self.state) {
             (Action::Refuse(address), _) => {
                 let version = launch.version_id.to_string();
@@ -146,7 +150,7 @@ impl Owner {
             (Action::Answer, State::Ready { running, start_ms, node_imports, .. }) => {
                 reply.send(Ok(running.answer(*start_ms, false, node_imports))).ok();
             }
-            // What runs is another generation, if anything runs.
+            // What runs is not what is wanted, if anything runs.
             _ => {
                 self.bring_down().await;
                 self.start(launch, vec![reply], 1).await;

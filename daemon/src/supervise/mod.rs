@@ -15,7 +15,8 @@
 //! of them leaves, it is stopped. A ready process stays until it is stopped or dies; a death is told
 //! to all who work with it and never repaired here: the next caller starts it anew.
 //!
-//! A home runs one generation. Who asks for another one ends what runs, with the jobs on it.
+//! A home runs one generation, with one environment and one set of arguments. Who asks for others ends
+//! what runs, with the jobs on it.
 
 mod command;
 mod error;
@@ -31,6 +32,7 @@ pub(crate) use running::blocking;
 use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
+use crate::store::digest;
 use instance::{Published, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
@@ -69,6 +71,13 @@ pub struct Launch {
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.
     pub listen: Option<String>,
+}
+
+impl Launch {
+    /// Returns a digest of what a spec may change without changing the generation.
+    fn settings(&self) -> String {
+        digest(&(&self.env, &self.extra_args))
+    }
 }
 
 /// Owner of all instances. Cheap to clone.

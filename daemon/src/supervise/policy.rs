@@ -5,6 +5,8 @@
 pub(super) struct Identity {
     /// The generation it runs.
     pub(super) generation: String,
+    /// Digest of the environment and the arguments it was started with.
+    pub(super) settings: String,
     /// The address or addresses it listens on, as ComfyUI's `--listen` takes them.
     pub(super) listen: String,
     /// The port it listens on.
@@ -16,6 +18,8 @@ pub(super) struct Identity {
 pub(super) struct Demand<'a> {
     /// The generation it must run.
     pub(super) generation: &'a str,
+    /// Digest of the environment and the arguments it must have been started with.
+    pub(super) settings: &'a str,
     /// The address it must listen on, if it matters.
     pub(super) listen: Option<&'a str>,
     /// The port it must listen on, if it matters.
@@ -42,7 +46,7 @@ pub(super) enum Action {
     Join,
     /// Start it.
     Start,
-    /// Stop what runs, which is another generation, and start.
+    /// Stop what runs, which is another generation or was started otherwise, and start.
     Replace,
     /// Say no: what runs listens here instead.
     Refuse(String),
@@ -55,7 +59,7 @@ pub(super) fn decide(now: Now<'_>, demand: Demand<'_>) -> Action {
         Now::Starting(identity) => (identity, Action::Join),
         Now::Ready(identity) => (identity, Action::Answer),
     };
-    if identity.generation != demand.generation {
+    if (identity.generation.as_str(), identity.settings.as_str()) != (demand.generation, demand.settings) {
         return Action::Replace;
     }
     let other_port = demand.port.is_some_and(|port| port != identity.port);
@@ -91,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_demand_leads_to_one_action() {
-        let runs = Identity { generation: "a".into(), listen: "127.0.0.1".into(), port: 8188 };
+        let runs =
+            Identity { generation: "a".into(), settings: "s".into(), listen: "127.0.0.1".into(), port: 8188 };
         let refused = Action::Refuse("127.0.0.1:8188".into());
         let table = [
             // generation, listen, port → while starting, when ready
@@ -104,10 +109,12 @@ mod tests {
             ("b", None, Some(1), Action::Replace, Action::Replace),
         ];
         for (generation, listen, port, starting, ready) in table {
-            let demand = Demand { generation, listen, port };
+            let demand = Demand { generation, settings: "s", listen, port };
             assert_eq!(decide(Now::Down, demand), Action::Start, "{demand:?}");
             assert_eq!(decide(Now::Starting(&runs), demand), starting, "{demand:?}");
             assert_eq!(decide(Now::Ready(&runs), demand), ready, "{demand:?}");
+            let otherwise = Demand { settings: "t", ..demand };
+            assert_eq!(decide(Now::Ready(&runs), otherwise), Action::Replace, "{otherwise:?}");
         }
     }
 

@@ -68,7 +68,8 @@ pub(super) async fn spawn(state_dir: &Path, launch: Box<Launch>) -> Result<Runni
     let url = command::url(&listen, port);
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
     let log = log::path(state_dir, &launch.version_id, &launch.home);
-    let identity = Identity { generation: launch.generation.clone(), listen, port };
+    let identity =
+        Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
     blocking(move || {
         let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
         let file = log::open(&log).map_err(Arc::new)?;

@@ -36,7 +36,7 @@ struct Bench {
 impl Bench {
     /// An index with two versions of `lib`, of `torch`, and packages that want one or the other.
     async fn new() -> Self {
-        let index = SimpleIndex::start().await;
+        let index = SimpleIndex::start();
         for (version, uploaded) in [("1.0", OLD), ("1.5", OLD), ("2.0", NEW)] {
             index.add(&Wheel::new("lib", version), uploaded);
         }

@@ -16,6 +16,11 @@ macro_rules! tree {
 const TREE: &[(&str, &str)] =
     tree!["main.py", "execution.py", "folder_paths.py", "nodes.py", "comfy/cli_args.py"];
 
+/// Returns the files of the fake ComfyUI, by path.
+pub fn tree() -> &'static [(&'static str, &'static str)] {
+    TREE
+}
+
 /// Writes the fake ComfyUI into `dir`, which is created.
 pub fn fake_comfyui(dir: &Path) {
     for folder in ["comfy", "custom_nodes", "models/upscale_models"] {

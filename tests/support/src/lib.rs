@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test environment that cannot be made is a failed test")]
 
 pub mod comfyui;
+pub mod env;
 pub mod file_server;
 pub mod git_remote;
 pub mod script_daemon;
@@ -9,5 +10,6 @@ mod serve;
 pub mod tools;
 pub mod wheels;
 
+pub use env::TestEnv;
 pub use tools::{plain_path, python_path, uv_path};
 pub use wheels::{SimpleIndex, Wheel};

@@ -1,5 +1,6 @@
 //! Tiny wheels, and a package index that serves them: real uv, no network.
 
+use crate::serve::{Serving, serve};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::task::JoinSet;
 
 /// A pure Python wheel with one module that knows its version.
 #[derive(Debug, Clone)]
@@ -102,13 +102,13 @@ fn zip_of(files: &[(String, String)]) -> zip::result::ZipResult<Vec<u8>> {
 pub struct SimpleIndex {
     url: String,
     shelf: Arc<Mutex<Shelf>>,
-    _server: JoinSet<()>,
+    _server: Serving,
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
     files: Vec<File>,
-    requests: usize,
+    requests: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -121,20 +121,15 @@ struct File {
 
 impl SimpleIndex {
     /// Starts an index that holds `pip` and nothing else.
-    pub async fn start() -> Self {
+    pub fn start() -> Self {
         let shelf = Arc::new(Mutex::new(Shelf::default()));
         let routes = axum::Router::new()
             .route("/simple/{project}/", axum::routing::get(project))
             .route("/files/{name}", axum::routing::get(file))
             .with_state(Arc::clone(&shelf));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            // Ends by being aborted with its owner.
-            axum::serve(listener, routes).await.ok();
-        });
-        let index = Self { url: format!("http://{address}"), shelf, _server: server };
+        let server = serve(routes);
+        let url = format!("http://{}", server.address);
+        let index = Self { url, shelf, _server: server };
         index.add(&Wheel::new("pip", "25.0"), Some("2020-01-01T00:00:00Z"));
         index
     }
@@ -169,7 +164,14 @@ impl SimpleIndex {
 
     /// Returns how many requests it has answered.
     pub fn requests(&self) -> usize {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).requests
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).requests.len()
+    }
+
+    /// Returns how often a wheel was downloaded.
+    pub fn downloads(&self, wheel: &Wheel) -> usize {
+        let name = wheel.file_name();
+        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.requests.iter().filter(|asked| **asked == name).count()
     }
 }
 
@@ -177,7 +179,7 @@ type Shared = State<Arc<Mutex<Shelf>>>;
 
 async fn project(State(shelf): Shared, UrlPath(project): UrlPath<String>) -> Response {
     let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    shelf.requests += 1;
+    shelf.requests.push(project.clone());
     let files: Vec<_> = shelf.files.iter().filter(|file| file.project == project).map(described).collect();
     if files.is_empty() {
         return StatusCode::NOT_FOUND.into_response();
@@ -205,7 +207,7 @@ fn described(file: &File) -> serde_json::Value {
 
 async fn file(State(shelf): Shared, UrlPath(name): UrlPath<String>) -> Response {
     let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    shelf.requests += 1;
+    shelf.requests.push(name.clone());
     match shelf.files.iter().find(|file| file.name == name) {
         Some(file) => file.bytes.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

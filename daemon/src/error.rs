@@ -116,12 +116,6 @@ impl Error {
             causes.push(error.to_string());
             cause = error.source();
         }
-        ErrorData {
-            kind: self.kind(),
-            causes,
-            hint: self.hint(),
-            diagnostics,
-            details: self.details(),
-        }
+        ErrorData { kind: self.kind(), causes, hint: self.hint(), diagnostics, details: self.details() }
     }
 }

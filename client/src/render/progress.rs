@@ -7,7 +7,7 @@ use super::bars::Bars;
 use super::lines::Lines;
 use super::screen::{Screen, to_stderr};
 use crate::connection::Listener;
-use proto::event::{ProgressState, TaskKind};
+use proto::event::{ProgressState, TaskKind, TaskProgress};
 use std::time::Instant;
 
 /// Shows the progress of one call.
@@ -88,8 +88,18 @@ impl Listener for Reporter<'_> {
     }
 }
 
+/// Names a piece of work by its kind and label; a label that only repeats the kind is left out.
+pub(super) fn titled(task: &TaskProgress) -> String {
+    let word = word(task.kind);
+    match task.label.as_str() {
+        "" => word.to_owned(),
+        label if label == word => word.to_owned(),
+        label => format!("{word} {label}"),
+    }
+}
+
 /// Names a kind of work in one word.
-pub(super) fn word(kind: TaskKind) -> &'static str {
+fn word(kind: TaskKind) -> &'static str {
     match kind {
         TaskKind::Repository => "repository",
         TaskKind::Packages => "packages",

@@ -32,7 +32,7 @@ async fn resolve_packages(
     pins: Option<&Lock>,
     mode: Mode,
 ) -> Result<Resolved, PythonError> {
-    let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
+    let task = ctx.progress.task(TaskKind::Packages, "package versions", Unit::Packages);
     task.detail("looking for uv and Python");
     let uv = sources.uv(ctx).await?;
     let requires = pinned.comfy.files.get("pyproject.toml").and_then(|text| python::requires_python(text));

@@ -88,13 +88,11 @@ impl Listener for Reporter<'_> {
     }
 }
 
-/// Names a piece of work by its kind and label; a label that only repeats the kind is left out.
-pub(super) fn titled(task: &TaskProgress) -> String {
-    let word = word(task.kind);
-    match task.label.as_str() {
-        "" => word.to_owned(),
-        label if label == word => word.to_owned(),
-        label => format!("{word} {label}"),
+/// Names a task: its kind and what it is about, unless the one says the other.
+pub(super) fn title(task: &TaskProgress) -> String {
+    match task.kind {
+        TaskKind::Packages | TaskKind::Generation | TaskKind::Workflow => task.label.clone(),
+        kind => format!("{} {}", word(kind), task.label),
     }
 }
 

@@ -94,10 +94,8 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let view = second.with_sizes(ctx, sources, request).await?;
     // The last link is `current`: an earlier generation may become it again.
     let is_current = view.plan.links.last().is_some_and(|link| link.present);
-    let outcome = match is_current && !is_built(&view.plan) {
-        true => RealizeOutcome::Repaired,
-        false => RealizeOutcome::Realized,
-    };
+    let is_repair = is_current && !is_built(&view.plan);
+    let outcome = if is_repair { RealizeOutcome::Repaired } else { RealizeOutcome::Realized };
     let work = Work {
         sources: sources.clone(),
         spec: Arc::clone(&request.spec),

@@ -271,6 +271,7 @@ impl TestEnv {
 }
 
 impl Drop for TestEnv {
+    #[allow(clippy::print_stderr, reason = "the log of a failed test is for the one who reads its output")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log\n{}", self.log());

@@ -68,7 +68,7 @@ fn a_lock_that_is_damaged_or_lost_is_taken_from_the_home() {
     let (path, whole) = (env.lock_path("v"), env.lock("v"));
     let damages: [&dyn Fn(&Path); 2] =
         [&|path| fs::write(path, "{\"schema_version\": 1, \"ver").unwrap(), &|path| {
-            fs::remove_file(path).unwrap()
+            fs::remove_file(path).unwrap();
         }];
     for damage in damages {
         damage(&path);

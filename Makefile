@@ -23,7 +23,10 @@ release: ## comfyd and comfyctl for use, in target/release
 
 .PHONY: dist
 dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/dist
-	$(CARGO) build --workspace --bins --profile dist
+	$(CARGO) build -p comfyd --bin comfyd --profile dist
+	@# On its own: beside comfyd, comfyctl would be built with the features of proto that comfyd needs.
+	$(CARGO) build -p comfyctl --profile dist-client
+	ln -f target/dist-client/comfyctl target/dist/comfyctl
 
 .PHONY: test
 test: tools ## unit and daemon tests: minutes, and no ComfyUI

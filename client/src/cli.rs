@@ -93,8 +93,11 @@ pub enum VersionVerb {
 pub enum Parsed {
     /// A command.
     Cli(Box<Cli>),
-    /// Help or the version was asked for, and shown.
-    Shown,
+    /// Help or the version was asked for, or nothing at all: shown.
+    Shown {
+        /// How to end.
+        status: u8,
+    },
     /// It makes no sense.
     Wrong {
         /// Why.
@@ -110,10 +113,11 @@ pub fn parse() -> Parsed {
         Ok(cli) => return Parsed::Cli(Box::new(cli)),
         Err(error) => error,
     };
-    if !error.use_stderr() {
-        // Nobody is left to tell that stdout is closed.
+    let no_verb = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if no_verb || !error.use_stderr() {
+        // Nobody is left to tell that it cannot be written.
         error.print().ok();
-        return Parsed::Shown;
+        return Parsed::Shown { status: if no_verb { ErrorKind::Usage.exit_status() } else { 0 } };
     }
     let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
     Parsed::Wrong { failure: usage(&error.to_string()), json }

@@ -30,7 +30,7 @@ use verbs::Outcome;
 fn main() -> ExitCode {
     let (json, ended) = match cli::parse() {
         Parsed::Cli(cli) => (cli.global.json, run(*cli)),
-        Parsed::Shown => return ExitCode::SUCCESS,
+        Parsed::Shown { status } => return status.into(),
         Parsed::Wrong { failure, json } => (json, Err(failure)),
     };
     match ended {

@@ -5,7 +5,6 @@ use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
 use crate::signals;
 use crate::source::Sources;
-use crate::source::model::ModelError;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
 use crate::supervise::Supervisor;
@@ -48,9 +47,6 @@ pub enum DaemonError {
     /// A place cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No HTTP client.
-    #[error("failed to prepare the HTTP client")]
-    Http(#[from] ModelError),
     /// No socket.
     #[error("failed to listen on `{socket}`")]
     Listen {
@@ -75,7 +71,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let _life = take_life(&config)?;
     let tasks = TaskTracker::new();
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
-    let sources = Sources::new(Arc::clone(&config))?;
+    let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
     let daemon = Arc::new(Daemon {
         jobs: Jobs::new(sources.clone(), work.clone()),

@@ -8,7 +8,6 @@ use crate::store::StoreError;
 use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
-use proto::rpc::RpcError;
 use proto::{ErrorData, ErrorKind};
 use std::error::Error as _;
 
@@ -104,8 +103,8 @@ impl Error {
         }
     }
 
-    /// Returns the error as it goes over the wire.
-    pub fn to_rpc(&self) -> RpcError {
+    /// Returns what is told beyond the message.
+    pub fn data(&self) -> ErrorData {
         let diagnostics = match self {
             Self::Spec(SpecError::Invalid { diagnostics, .. }) => diagnostics.clone(),
             _ => Vec::new(),
@@ -116,8 +115,6 @@ impl Error {
             causes.push(error.to_string());
             cause = error.source();
         }
-        let (kind, hint, details) = (self.kind(), self.hint(), self.details());
-        let data = ErrorData { kind, causes, hint, diagnostics, details };
-        RpcError { code: kind.code(), message: self.to_string(), data: Some(Box::new(data)) }
+        ErrorData { kind: self.kind(), causes, hint: self.hint(), diagnostics, details: self.details() }
     }
 }

@@ -4,6 +4,9 @@
 //! Values flow one way, `Spec` → `Lock` → `Plan`; this crate holds the three and the JSON-RPC
 //! messages around them. It does no I/O: it parses text that others have read and describes values
 //! that others write.
+//!
+//! Reading specs and model links takes the feature `parse`. A client that only passes on what the daemon
+//! has read does without it, and without the parsers of JSON, URLs and host names: half a megabyte.
 
 #![warn(missing_docs)]
 
@@ -15,6 +18,10 @@ pub mod method;
 pub mod places;
 pub mod plan;
 pub mod rpc;
+#[cfg(feature = "parse")]
+pub mod source;
+#[cfg(not(feature = "parse"))]
+#[path = "source/shown.rs"]
 pub mod source;
 pub mod spec;
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fixture;
+mod layers;
+mod readme;
 mod run;
 mod source_git;
 mod source_model;

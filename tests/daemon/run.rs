@@ -318,7 +318,7 @@ async fn the_checks_tell_what_is_imported_and_listed() {
     assert_eq!(
         seen[..7],
         [
-            ("custom node good", Passed, "adds 1 classes"),
+            ("custom node good", Passed, "adds 1 class"),
             ("custom node pages", Passed, "imported, adds no classes"),
             ("custom node broken", Failed, "No module named 'no_such_module'"),
             ("custom node absent", Failed, "ComfyUI did not look at it"),

@@ -27,7 +27,7 @@ impl Here {
 
     fn with_hosts(hosts: ModelHosts) -> Self {
         let timeouts = Timeouts { connect: Duration::from_secs(5), read: Duration::from_millis(500) };
-        let models = Models::with_http(Http::new(hosts, timeouts).unwrap());
+        let models = Models::with_http(Http::new(hosts, timeouts));
         Self { dir: tempfile::tempdir().unwrap(), ctx: Ctx::new(), models }
     }
 

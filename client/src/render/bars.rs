@@ -4,7 +4,7 @@
 //! line above the bars. A last line tells the phase and how many tasks wait. Nothing draws from a
 //! thread of its own: the call's wait ticks.
 
-use super::progress::word;
+use super::progress::title;
 use super::{Marks, units};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
@@ -166,7 +166,7 @@ fn name(task: &TaskProgress) -> String {
     match task.kind {
         // A path or a repository's name speaks for itself.
         TaskKind::Model | TaskKind::Repository => task.label.clone(),
-        kind => format!("{} {}", word(kind), task.label).trim_end().to_owned(),
+        _ => title(task),
     }
 }
 

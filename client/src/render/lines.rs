@@ -1,6 +1,6 @@
 //! Progress as plain lines: a task begins, goes on (every ten seconds), ends.
 
-use super::progress::word;
+use super::progress::title;
 use super::units;
 use proto::event::{ProgressState, TaskProgress, TaskState, Unit};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl Lines {
         let mut text = String::new();
         for task in &self.state.tasks {
             if let Some(line) = tell(&mut self.told, task, now) {
-                text += &format!("{} {}: {line}\n", word(task.kind), task.label);
+                text += &format!("{}: {line}\n", title(task));
             }
         }
         text

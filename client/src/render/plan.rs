@@ -60,9 +60,9 @@ fn packages(plan: &Plan) -> String {
         PackagesAction::Install => {
             let unknown = match step.unknown_sizes {
                 0 => String::new(),
-                some => format!(" and {some} of unknown size"),
+                some => format!(", and {} of unknown size", count(some, "package")),
             };
-            format!("  install  {what}, {} to download{unknown}\n", bytes(step.download_bytes))
+            format!("  install   {what}\n  download  {}{unknown}\n", bytes(step.download_bytes))
         }
     };
     section("packages", 0, &line)
@@ -167,7 +167,8 @@ repositories (1 in place)
   fetch      Kijai    3f2a1b0c9d  https://example.org/Kijai
 
 packages
-  install  143 packages for Python 3.12, 1.20 GiB to download and 2 of unknown size
+  install   143 packages for Python 3.12
+  download  1.20 GiB, and 2 packages of unknown size
 
 install scripts
   run  Kijai/install.py

@@ -7,7 +7,7 @@ use super::bars::Bars;
 use super::lines::Lines;
 use super::screen::{Screen, to_stderr};
 use crate::connection::Listener;
-use proto::event::{ProgressState, TaskKind};
+use proto::event::{ProgressState, TaskKind, TaskProgress};
 use std::time::Instant;
 
 /// Shows the progress of one call.
@@ -88,8 +88,16 @@ impl Listener for Reporter<'_> {
     }
 }
 
+/// Names a task: its kind and what it is about, unless the one says the other.
+pub(super) fn title(task: &TaskProgress) -> String {
+    match task.kind {
+        TaskKind::Packages | TaskKind::Generation | TaskKind::Workflow => task.label.clone(),
+        kind => format!("{} {}", word(kind), task.label),
+    }
+}
+
 /// Names a kind of work in one word.
-pub(super) fn word(kind: TaskKind) -> &'static str {
+fn word(kind: TaskKind) -> &'static str {
     match kind {
         TaskKind::Repository => "repository",
         TaskKind::Packages => "packages",

@@ -36,17 +36,14 @@ fn people(answer: &ShowAnswer) -> String {
     let mut text = format!("{}: {}\n", answer.spec.version_id.as_str().bold(), state_word(answer.state));
     text += &columns("  ", &places(answer));
     text += &format!("\n{}", columns("", &repositories(answer)));
-    text += &format!("\n{}", columns("", &models(answer)));
+    if !answer.spec.models.is_empty() {
+        text += &format!("\n{}", columns("", &models(answer)));
+    }
     if let Some(instance) = &answer.instance {
         text += &format!("\ninstance: {}\n", instance_words(instance));
     }
     if !answer.lacks.is_empty() {
-        text += &format!(
-            "
-lacks
-{}",
-            items("  ", &answer.lacks)
-        );
+        text += &format!("\nlacks\n{}", items("  ", &answer.lacks));
     }
     text
 }
@@ -89,9 +86,6 @@ fn repositories(answer: &ShowAnswer) -> Vec<[String; 4]> {
 }
 
 fn models(answer: &ShowAnswer) -> Vec<[String; 2]> {
-    if answer.spec.models.is_empty() {
-        return vec![];
-    }
     let mut rows = vec![["MODEL", "SOURCE"].map(str::to_owned)];
     let shown = |source: &proto::ModelSource| source.to_string();
     rows.extend(answer.spec.models.iter().map(|model| [model.target.to_string(), shown(&model.source)]));

@@ -27,7 +27,7 @@ async fn resolve_packages(
     pinned: &Pinned,
 ) -> Result<Resolved, PythonError> {
     let spec = question.spec;
-    let task = ctx.progress.task(TaskKind::Packages, "packages", Unit::Packages);
+    let task = ctx.progress.task(TaskKind::Packages, "package versions", Unit::Packages);
     task.detail("looking for uv and Python");
     let uv = question.sources.uv(ctx).await?;
     let requires = pinned.comfy.files.get(PYPROJECT).and_then(|text| python::requires_python(text));

@@ -83,6 +83,7 @@ fn check_node(ready: &Ready, node: &LockedNode, classes: &BTreeMap<String, Class
         Some(Some(reason)) => (CheckOutcome::Failed, reason.to_owned()),
         // A node may bring only pages or hooks.
         Some(None) if count == 0 => (CheckOutcome::Passed, "imported, adds no classes".to_owned()),
+        _ if count == 1 => (CheckOutcome::Passed, "adds 1 class".to_owned()),
         _ => (CheckOutcome::Passed, format!("adds {count} classes")),
     };
     Check { name: format!("custom node {dir}"), outcome, detail }

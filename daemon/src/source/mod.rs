@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::ctx::Ctx;
 use git::Git;
-use model::{ModelError, Models};
+use model::Models;
 use python::{PythonError, Uv};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -27,12 +27,9 @@ pub struct Sources {
 
 impl Sources {
     /// Prepares the clients. Opens no connection and starts no program.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be built, for lack of trusted certificates.
-    pub fn new(config: Arc<Config>) -> Result<Self, ModelError> {
-        let (git, models) = (Git::new(&config), Models::new(&config)?);
-        Ok(Self { config, git, models, uv: Arc::default() })
+    pub fn new(config: Arc<Config>) -> Self {
+        let (git, models) = (Git::new(&config), Models::new(&config));
+        Self { config, git, models, uv: Arc::default() }
     }
 
     /// Returns uv, sought or installed at the first call.

@@ -31,7 +31,7 @@ pub enum SpecError {
         sought: Vec<String>,
     },
     /// Neither an id nor a path.
-    #[error("{0}")]
+    #[error(transparent)]
     Name(#[from] proto::ids::InvalidName),
     /// A relative path without a directory to start from.
     #[error("`{0}` is relative, and the client did not tell its directory")]

@@ -35,6 +35,7 @@ pub(super) fn commit_id(text: &str) -> Result<(), String> {
 }
 
 /// Checks a branch, tag or full ref name by the rules of `git check-ref-format`.
+#[cfg(any(test, feature = "parse"))]
 pub(crate) fn ref_name(text: &str) -> Result<(), String> {
     let name = shown(text);
     if text.is_empty() {

@@ -15,15 +15,13 @@ pub use secrets::strip_secrets;
 
 use crate::ids::shown;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use url::Url;
 
 /// A parsed model link. Two sources are equal when their canonical links are.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
 pub struct ModelSource {
     text: String,
     location: Location,

@@ -10,17 +10,27 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod diagnostic;
+#[cfg(feature = "parse")]
 pub mod file;
+#[cfg(feature = "parse")]
 mod json;
+#[cfg(feature = "parse")]
 mod models;
+#[cfg(feature = "parse")]
 mod nodes;
+#[cfg(feature = "parse")]
 mod options;
+#[cfg(feature = "parse")]
 mod parse;
+#[cfg(feature = "parse")]
 mod reader;
+#[cfg(feature = "parse")]
 mod repo;
+#[cfg(feature = "parse")]
 mod report;
 
 pub use diagnostic::{Diagnostic, Severity};
+#[cfg(feature = "parse")]
 pub use parse::{Parsed, parse};
 
 /// The one spec format there is.
@@ -117,7 +127,8 @@ pub enum ExcludeNewer {
 }
 
 /// What to do when requirements contradict each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "parse", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Conflicts {
     /// Refuse, naming both sides.

@@ -170,8 +170,8 @@ impl SimpleIndex {
     /// Returns how often a wheel was downloaded.
     pub fn downloads(&self, wheel: &Wheel) -> usize {
         let name = wheel.file_name();
-        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.requests.iter().filter(|asked| **asked == name).count()
+        let asked = &self.shelf.lock().unwrap_or_else(PoisonError::into_inner).requests;
+        asked.iter().filter(|file| **file == name).count()
     }
 }
 

@@ -58,12 +58,18 @@ pub(super) async fn call(
 
 fn read<M: Method>(params: Option<&RawValue>) -> Result<M, RpcError> {
     let params = serde_json::from_str(params.map_or("{}", RawValue::get));
-    params.map_err(|source| Error::Params { method: M::NAME, source }.to_rpc())
+    params.map_err(|source| failure(&Error::Params { method: M::NAME, source }))
 }
 
 fn reply<M: Method>(answer: Result<M::Answer, Error>) -> Result<Box<RawValue>, RpcError> {
     let text = answer.and_then(|answer| serde_json::value::to_raw_value(&answer).map_err(Error::Answer));
-    text.map_err(|error| error.to_rpc())
+    text.map_err(|error| failure(&error))
+}
+
+/// Puts an error into JSON-RPC's form: its kind decides the code.
+fn failure(error: &Error) -> RpcError {
+    let data = error.data();
+    RpcError { code: data.kind.code(), message: error.to_string(), data: Some(Box::new(data)) }
 }
 
 /// Reads the spec that a call names and finds its home.

@@ -11,6 +11,7 @@ pub use retry::{Retries, retry_after};
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use url::Url;
 
@@ -43,8 +44,10 @@ impl Default for Timeouts {
 /// An HTTP client for big files. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: reqwest::Client,
+    /// Made by the first request: the system's certificates take 20 ms and megabytes to read.
+    client: Arc<OnceLock<reqwest::Client>>,
     hosts: ModelHosts,
+    timeouts: Timeouts,
 }
 
 /// Why no answer came.
@@ -95,22 +98,9 @@ pub struct Answer {
 }
 
 impl Http {
-    /// Makes a client that holds the tokens and mirrors of `hosts`.
-    ///
-    /// # Errors
-    /// When the system's certificates cannot be used.
-    pub fn new(hosts: ModelHosts, timeouts: Timeouts) -> Result<Self, HttpError> {
-        install_tls();
-        // HTTP/2 is slower for one big body (measured 1.5 to 2.5 times) and gains nothing here.
-        let client = reqwest::Client::builder()
-            .http1_only()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.read)
-            .build()
-            .map_err(HttpError::Client)?;
-        Ok(Self { client, hosts })
+    /// Makes a client that holds the tokens and mirrors of `hosts`. Touches no disk.
+    pub fn new(hosts: ModelHosts, timeouts: Timeouts) -> Self {
+        Self { client: Arc::default(), hosts, timeouts }
     }
 
     /// Returns the tokens and mirrors it was made with.
@@ -129,6 +119,25 @@ impl Http {
         }
     }
 
+    /// Returns the client. Blocks shortly, the first time.
+    fn client(&self) -> Result<&reqwest::Client, HttpError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        install_tls();
+        // HTTP/2 is slower for one big body (measured 1.5 to 2.5 times) and gains nothing here.
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.timeouts.connect)
+            .read_timeout(self.timeouts.read)
+            .build()
+            .map_err(HttpError::Client)?;
+        // Of two that were made at once, one serves both.
+        Ok(self.client.get_or_init(|| client))
+    }
+
     async fn follow(&self, url: &Url, part: Option<Part<'_>>) -> Result<Answer, HttpError> {
         let mut url = url.clone();
         let mut linked_size = None;
@@ -143,7 +152,7 @@ impl Http {
     }
 
     async fn one(&self, url: &Url, part: Option<Part<'_>>) -> Result<reqwest::Response, HttpError> {
-        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.client()?.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some(token) = tokens::token_for(&self.hosts, url) {
             let value = HeaderValue::from_str(&format!("Bearer {token}")).map(|mut value| {
                 value.set_sensitive(true);

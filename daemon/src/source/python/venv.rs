@@ -5,7 +5,7 @@ use super::interpreter::Interpreter;
 use super::uv::Uv;
 use crate::ctx::{Ctx, Task};
 use proto::lock::{LockedPackage, LockedPython};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 /// What is to be built, and where.
@@ -42,11 +42,14 @@ pub async fn install(ctx: &Ctx, uv: &Uv, build: &Build<'_>, task: &Task) -> Resu
         .arg(&interpreter.path)
         .arg(staging);
     Uv::run(ctx, &create, "create the Python environment", |_| ()).await?;
-    task.detail(download_size(&python.packages));
+    task.detail("looking into the cache");
     let mut sync = uv.command(offline).args(["pip", "sync", "-", "--python"]).arg(staging.join("bin/python"));
     sync.stdin = Some(pinned_lines(&python.packages));
+    let mut downloads = Downloads::default();
     let tell = |line: &str| {
-        if line.starts_with("Prepared ") {
+        if downloads.heard(line) {
+            task.detail(downloads.to_string());
+        } else if line.starts_with("Prepared ") {
             task.detail("linking");
         } else if line.starts_with("Installed ") {
             task.set(count, Some(count));
@@ -54,6 +57,38 @@ pub async fn install(ctx: &Ctx, uv: &Uv, build: &Build<'_>, task: &Task) -> Resu
     };
     Uv::run(ctx, &sync, "install the Python packages", tell).await?;
     Ok(())
+}
+
+/// The downloads that uv tells of: those larger than a megabyte, each when it begins and when it ends.
+#[derive(Debug, Default)]
+struct Downloads {
+    /// As uv writes them: `torch (846.0MiB)`.
+    running: Vec<String>,
+    ended: usize,
+}
+
+impl Downloads {
+    /// Takes a line of uv's; returns whether it was about a download.
+    fn heard(&mut self, line: &str) -> bool {
+        if let Some(begun) = line.strip_prefix("Downloading ") {
+            self.running.push(begun.trim_end().to_owned());
+            return true;
+        }
+        // Indented by uv, so that names stand under one another.
+        let Some(name) = line.trim_start().strip_prefix("Downloaded ") else { return false };
+        self.running.retain(|begun| begun.split(' ').next() != Some(name.trim_end()));
+        self.ended += 1;
+        true
+    }
+}
+
+impl fmt::Display for Downloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.running.as_slice() {
+            [] => write!(f, "{} downloaded", self.ended),
+            running => write!(f, "downloading {}", running.join(", ")),
+        }
+    }
 }
 
 fn pinned_lines(packages: &[LockedPackage]) -> String {
@@ -69,10 +104,32 @@ fn pinned_lines(packages: &[LockedPackage]) -> String {
     lines
 }
 
-fn download_size(packages: &[LockedPackage]) -> String {
-    let bytes: u64 = packages.iter().filter_map(|package| package.size_bytes).sum();
-    match bytes / 1_000_000 {
-        0 => "downloading what is not cached".to_owned(),
-        megabytes => format!("downloading what is not cached of {megabytes} MB"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn downloads_are_told_by_name_and_size() {
+        let mut downloads = Downloads::default();
+        let mut told = Vec::new();
+        for line in [
+            "Resolved 3 packages in 545ms",
+            "Downloading pillow (6.8MiB)",
+            "Downloading torch (846.0MiB)",
+            " Downloaded pillow",
+            " Downloaded torch",
+            "Prepared 3 packages in 1.36s",
+        ] {
+            if downloads.heard(line) {
+                told.push(downloads.to_string());
+            }
+        }
+        let expected = [
+            "downloading pillow (6.8MiB)",
+            "downloading pillow (6.8MiB), torch (846.0MiB)",
+            "downloading torch (846.0MiB)",
+            "2 downloaded",
+        ];
+        assert_eq!(told, expected);
     }
 }

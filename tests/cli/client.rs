@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 use support::TestEnv;
-use support::env::{Ended, eventually};
+use support::env::Ended;
+use support::process::eventually;
 use support::script_daemon::ScriptDaemon;
 
 /// Returns comfyctl with no environment but `HOME`, never starting a real daemon.

@@ -3,8 +3,8 @@
 use crate::client::{gate, machine};
 use serde_json::json;
 use std::fs;
-use support::env::{eventually, safetensors};
-use support::file_server::Fault;
+use support::file_server::{Fault, safetensors};
+use support::process::{eventually, kill};
 
 #[test]
 fn a_daemon_killed_while_a_model_comes_leaves_nothing_that_counts_as_one() {
@@ -34,7 +34,7 @@ fn a_daemon_killed_while_it_builds_is_followed_by_one_that_sweeps_and_builds() {
     let client = env.spawn(&["realize", "v", "--json"]);
     gate.reached();
     let daemon = env.json(&["status"])["pid"].as_u64().unwrap();
-    support::env::kill(u32::try_from(daemon).unwrap(), "KILL");
+    kill(u32::try_from(daemon).unwrap(), "KILL");
     let told = client.wait_with_output().unwrap();
     assert_eq!(told.status.code(), Some(17), "{}", String::from_utf8_lossy(&told.stdout));
     let generations = || fs::read_dir(env.home("v").join("generations")).unwrap().count();

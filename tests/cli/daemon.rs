@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use support::TestEnv;
-use support::env::PATIENCE;
+use support::process::PATIENCE;
 
 /// A client without manners.
 struct Raw(BufReader<UnixStream>);

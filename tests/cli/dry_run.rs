@@ -2,8 +2,9 @@
 
 use crate::client::machine;
 use serde_json::{Value, json};
-use support::env::{TestEnv, UPLOADED};
-use support::{Wheel, env::safetensors};
+use support::env::UPLOADED;
+use support::file_server::safetensors;
+use support::{TestEnv, Wheel};
 
 /// A version with one of everything.
 fn everything(env: &TestEnv) {

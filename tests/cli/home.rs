@@ -57,8 +57,7 @@ fn a_volume_under_another_name_is_as_good() {
     let mut env = machine();
     full(&env, "wan");
     env.comfyctl(&["shutdown"]);
-    #[allow(clippy::disallowed_methods, reason = "the test plays the mount point, not comfyd")]
-    fs::rename(env.path("vol"), env.path("pod")).unwrap();
+    env.rename("vol", "pod");
     // A worker has an empty cache of its own.
     fs::remove_dir_all(env.path("home/.comfy-cache")).unwrap();
     let volume = env.path("pod").display().to_string();

@@ -5,7 +5,8 @@ use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use support::Wheel;
-use support::env::{UPLOADED, safetensors};
+use support::env::UPLOADED;
+use support::file_server::safetensors;
 
 #[test]
 fn a_spec_with_all_the_old_fields_works() {
@@ -65,6 +66,41 @@ fn all_errors_of_a_spec_come_at_once_each_with_its_place() {
     assert!(ended.stderr.contains("did you mean `options`?"), "{}", ended.stderr);
     let error = env.error(&["realize", "bad"], 3);
     assert!(error["diagnostics"].as_array().unwrap().len() >= 3, "{error}");
+}
+
+#[test]
+fn what_fails_leaves_the_home_as_it_was() {
+    let env = machine();
+    env.write_spec("v", &env.spec());
+    let first = env.json(&["realize", "v"]);
+    let generations = env.home("v").join("generations");
+    let mut spec = env.spec();
+    let node = env.node("bad", &[("install.py", "raise SystemExit('needs a compiler')\n")]);
+    spec["custom_nodes"] = json!([{ "repo": node.url() }]);
+    env.write_spec("v", &spec);
+    let error = env.error(&["realize", "v"], 11);
+    assert!(error.to_string().contains("needs a compiler"), "{error}");
+    spec["custom_nodes"] = json!([]);
+    spec["models"] = json!([{ "source": env.files.url("/gone.safetensors"), "target_subdir": "loras" }]);
+    env.write_spec("v", &spec);
+    let error = env.error(&["realize", "v"], 4);
+    assert_eq!(error["message"], "failed to fetch the model `loras/gone.safetensors`");
+    let current = fs::read_link(env.home("v").join("current")).unwrap();
+    assert!(current.ends_with(first["generation"].as_str().unwrap()));
+    assert_eq!(fs::read_dir(generations).unwrap().count(), 1);
+}
+
+#[test]
+fn models_are_left_alone_where_the_spec_says_so() {
+    let env = machine();
+    let mut spec = env.spec();
+    spec["models"] = json!([{ "source": env.model("/a.safetensors"), "target_subdir": "loras" }]);
+    spec["options"] = json!({ "skip_models": true });
+    env.write_spec("v", &spec);
+    assert_eq!(env.json(&["realize", "v", "--dry-run"])["models"][0]["action"]["kind"], "skipped");
+    env.json(&["realize", "v"]);
+    assert!(env.files.seen().is_empty());
+    assert_eq!(env.json(&["realize", "v"])["outcome"], "ready");
 }
 
 #[test]

@@ -109,6 +109,17 @@ fn a_version_passes_its_test_unless_a_custom_node_is_broken() {
 }
 
 #[test]
+fn a_comfyui_that_dies_is_told_with_the_end_of_its_log() {
+    let env = version();
+    let mut spec = env.spec();
+    spec["env"] = json!({ "FAKE_COMFYUI": "die_starting" });
+    env.write_spec("v", &spec);
+    let error = env.error(&["ui", "v", "--detach"], 12);
+    assert!(error["details"].to_string().contains("No module named 'requests'"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("python_packages"), "{error}");
+}
+
+#[test]
 fn a_person_starts_it_looks_at_it_and_stops_it() {
     let env = version();
     let instance = ui(&env);

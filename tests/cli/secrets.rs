@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use support::TestEnv;
-use support::env::safetensors;
-use support::file_server::Fault;
+use support::file_server::{Fault, safetensors};
 
 const CANARY: &str = "hf_c4n4ry";
 

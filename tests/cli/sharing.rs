@@ -3,9 +3,12 @@
 use crate::client::{Gate, gate, machine};
 use serde_json::json;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 use support::TestEnv;
-use support::env::{Ended, eventually, kill};
+use support::env::Ended;
+use support::file_server::Fault;
+use support::process::{eventually, kill};
 
 /// Waits until so many clients wait for the one realize under way.
 fn waiting(env: &TestEnv, clients: u64) {
@@ -38,6 +41,30 @@ fn twenty_clients_start_one_daemon_and_build_one_environment() {
     let is_daemon =
         |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("comfyd"));
     assert_eq!(env.processes().iter().filter(|pid| is_daemon(pid)).count(), 1);
+}
+
+#[test]
+fn two_versions_that_want_one_model_do_not_download_it_twice() {
+    let env = machine();
+    for id in ["a", "b"] {
+        let mut spec = env.spec();
+        spec["models"] = json!([{ "source": env.model("/m.safetensors"), "target_subdir": "loras" }]);
+        env.write_spec(id, &spec);
+    }
+    // The first one gets a few bytes and then nothing more.
+    env.files.faults("/m.safetensors", [Fault::StallAfter(1), Fault::StallAfter(1)]);
+    let downloads = || env.files.seen().iter().filter(|seen| seen.range.is_none()).count();
+    let first = env.spawn(&["realize", "a"]);
+    eventually("a download begins", || downloads() == 1);
+    let mut second = env.spawn(&["realize", "b"]);
+    let mut told = BufReader::new(second.stderr.take().unwrap()).lines();
+    let waits = |line: &String| line.contains("waiting for `loras/m.safetensors`, held by pid ");
+    assert!(told.any(|line| waits(&line.unwrap())), "the second waits for the first");
+    assert_eq!(downloads(), 1);
+    kill(first.id(), "INT");
+    assert_eq!(ended(first).status, Some(130));
+    assert_eq!(ended(second).status, Some(0), "and takes over when the first is gone");
+    assert_eq!(downloads(), 2);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub mod record;
 mod repositories;
 pub mod snapshot;
 
-/// How long a realize waits for another one of the same home, in another daemon.
+/// How long a realize waits for another one: of the same home, or of a version with the same model.
 const LOCK_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// What is to be realized.
@@ -94,8 +94,8 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let view = second.with_sizes(ctx, sources, request).await?;
     // The last link is `current`: an earlier generation may become it again.
     let is_current = view.plan.links.last().is_some_and(|link| link.present);
-    let is_repair = is_current && !is_built(&view.plan);
-    let outcome = if is_repair { RealizeOutcome::Repaired } else { RealizeOutcome::Realized };
+    let is_same = is_current && !is_built(&view.plan);
+    let outcome = if is_same { RealizeOutcome::Repaired } else { RealizeOutcome::Realized };
     let work = Work {
         sources: sources.clone(),
         spec: Arc::clone(&request.spec),

@@ -1,12 +1,14 @@
 //! Models: downloaded once, used by every version from one place.
 
-use super::RealizeError;
 use super::execute::{Work, blocking};
 use super::plan::Sizes;
+use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::{Ctx, Task};
 use crate::source::Sources;
 use crate::source::model::Place;
 use crate::store::commit;
+use crate::store::flock::{FileLock, LockError};
+use crate::store::inspect::file_size;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 use proto::event::{TaskKind, Unit};
@@ -51,6 +53,17 @@ async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Res
     // The lock was made from this spec: the target is there.
     let Some(model) = work.spec.models.iter().find(|model| model.target == *target) else { return Ok(()) };
     let place = Place { models_dir: &work.layout.home.models, target };
+    let lock = work.layout.home.model_lock(target);
+    let _lock = match FileLock::take(ctx, lock, target.as_str(), LOCK_DEADLINE).await {
+        Ok(lock) => Some(lock),
+        // It only saves work: each download has a name of its own until it is whole.
+        Err(LockError::Timeout { .. }) => None,
+        Err(source) => return Err(RealizeError::Locked { home: target.to_string(), source }),
+    };
+    // Another version may have fetched it meanwhile.
+    if file_size(&place.path()).is_some() {
+        return Ok(());
+    }
     let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
     fetched.map(drop).map_err(|source| RealizeError::Model { target: target.to_string(), source })
 }

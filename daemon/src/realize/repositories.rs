@@ -48,7 +48,8 @@ async fn publish_checkout(
     let staging = StagingDir::beside(place);
     checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());
-    let published = blocking(work, move |_| {
+    let published = blocking(work, move |work| {
+        commit::sweep_abandoned(&work.sources.config.nodes_cache);
         commit::sync_tree(&from)?;
         commit::publish(&from, &to)
     });

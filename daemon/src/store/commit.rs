@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A publication that failed, with the place.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,22 @@ pub fn sweep(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A staging name in a shared directory that is older than this belongs to nobody.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes old staging names of a directory that others may be working in: killed processes left them.
+/// Best effort, for they cost space only. Blocks.
+pub fn sweep_abandoned(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        let is_staging = entry.file_name().to_string_lossy().starts_with(STAGING);
+        if is_staging && age.is_some_and(|age| age > ABANDONED) {
+            std::fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}
+
 /// Syncs a whole tree: every file's data, then the directories. Blocks.
 pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
     // One syncfs is cheaper than tens of thousands of fsyncs and covers the same files.
@@ -158,6 +175,22 @@ mod tests {
         symlink(Path::new("one"), &link).unwrap();
         symlink(Path::new("two"), &link).unwrap();
         assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("two"));
+    }
+
+    #[test]
+    fn only_old_staging_names_are_swept_where_others_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = [(); 2].map(|()| staging_path(&dir.path().join("x")));
+        let published = dir.path().join("x");
+        for path in [&old, &new, &published] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        for path in [&old, &published] {
+            File::open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        sweep_abandoned(dir.path());
+        assert_eq!([&old, &new, &published].map(|path| path.exists()), [false, true, true]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where everything lies. The only builder of paths.
 
+use super::digest;
 use crate::config::Config;
 use proto::{CommitId, RelPath, VersionId};
 use std::path::{Component, Path, PathBuf};
@@ -67,6 +68,12 @@ impl Home {
     /// The lock file that whoever changes this home holds.
     pub fn lock(&self) -> PathBuf {
         self.root.join(".comfyd.lock")
+    }
+
+    /// The lock file that whoever fetches a model to this place holds. In a directory where ComfyUI
+    /// lists nothing.
+    pub fn model_lock(&self, target: &RelPath) -> PathBuf {
+        self.models.join(".comfyd/locks").join(format!("{}.lock", digest(&target.as_str())))
     }
 
     /// Place of a model.

@@ -2,8 +2,9 @@
 //! comfyctl starts in it. Nothing is inherited; what was started in it dies with it.
 
 use crate::comfyui::tree;
-use crate::file_server::FileServer;
+use crate::file_server::{FileServer, safetensors};
 use crate::git_remote::{GitRemote, Repository};
+use crate::process::{PATIENCE, kill};
 use crate::{SimpleIndex, Wheel, plain_path, uv_path};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,9 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long anything may take before a test calls it hung.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When wheels were uploaded that the fake ComfyUI's first commit may use.
 pub const UPLOADED: Option<&str> = Some("2024-12-01T00:00:00Z");
@@ -73,7 +71,9 @@ impl TestEnv {
         let comfyd = Path::new(comfyctl).with_file_name("comfyd");
         assert!(comfyd.is_file(), "`{}` is missing: test with `--workspace`", comfyd.display());
         // Short, because a socket's path must fit into 107 bytes.
-        let root = tempfile::Builder::new().prefix("c").tempdir_in("/tmp").unwrap();
+        let root = tempfile::Builder::new().prefix("c").tempdir_in("/dev/shm");
+        // In memory where that is possible: syncing a disk that others write to takes seconds.
+        let root = root.or_else(|_| tempfile::tempdir()).unwrap();
         let index = SimpleIndex::start();
         index.add(&Wheel::new("tiny", "1.0"), UPLOADED);
         let git = GitRemote::start();
@@ -128,6 +128,15 @@ impl TestEnv {
     /// Returns a path in the volume.
     pub fn volume(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path("vol").join(name)
+    }
+
+    /// Gives a directory of this machine another name.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    #[allow(clippy::disallowed_methods, reason = "nothing has to survive a crash here")]
+    pub fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
     /// Returns the home of a version in the volume.
@@ -271,38 +280,11 @@ impl TestEnv {
 }
 
 impl Drop for TestEnv {
-    #[allow(clippy::print_stderr, reason = "the log of a failed test is for the one who reads its output")]
+    #[allow(clippy::print_stderr, reason = "it is what cargo shows of a failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log\n{}", self.log());
         }
         self.kill_all();
     }
-}
-
-/// Sends a signal to a process, which may be gone.
-///
-/// # Panics
-/// When there is no `kill` program.
-pub fn kill(pid: u32, signal: &str) {
-    let number = pid.to_string();
-    Command::new("kill").args(["-s", signal, &number]).stderr(Stdio::null()).status().unwrap();
-}
-
-/// Waits for a condition.
-///
-/// # Panics
-/// When it does not come true in time.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Returns a small file in the safetensors format; another text makes another file.
-pub fn safetensors(text: &str) -> Vec<u8> {
-    let header = json!({ "__metadata__": { "text": text } }).to_string().into_bytes();
-    [(header.len() as u64).to_le_bytes().to_vec(), header].concat()
 }

@@ -5,6 +5,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -212,4 +213,10 @@ fn answer(status: StatusCode, headers: &[(&str, &str)], body: Body) -> Response<
     let builder = Response::builder().status(status);
     let builder = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
     builder.body(body).expect("status and headers are valid")
+}
+
+/// Returns a small file in the safetensors format; another text makes another file.
+pub fn safetensors(text: &str) -> Vec<u8> {
+    let header = json!({ "__metadata__": { "text": text } }).to_string().into_bytes();
+    [(header.len() as u64).to_le_bytes().to_vec(), header].concat()
 }

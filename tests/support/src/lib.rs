@@ -5,6 +5,7 @@ pub mod comfyui;
 pub mod env;
 pub mod file_server;
 pub mod git_remote;
+pub mod process;
 pub mod script_daemon;
 mod serve;
 pub mod tools;

@@ -10,9 +10,12 @@ use crate::render::progress::Reporter;
 use crate::render::screen::Screen;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
-use proto::method::{Method, Target};
+use proto::method::{HelloAnswer, Method, Target};
 use proto::places;
 use std::path::PathBuf;
+
+/// How often hello is said to a daemon that hangs up on it.
+const HELLOS: u32 = 3;
 
 /// What every verb works with. The connection is made by the first call.
 pub struct Session {
@@ -86,13 +89,24 @@ impl Session {
     }
 
     fn connect(&mut self, may_start: bool) -> Result<Connection, Failure> {
-        let stream = self.stream(may_start)?;
-        let (connection, hello) = Connection::open(stream, self.environment.told(), &self.interrupt)?;
+        let (connection, hello) = self.open(may_start, HELLOS)?;
         for warning in &hello.warnings {
             self.screen.warn(warning);
         }
         self.screen.detail(&format!("connected to comfyd {} (process {})", hello.version, hello.pid));
         Ok(connection)
+    }
+
+    /// Says hello. A daemon that was killed or is stopping may still take a connection and drop it: then
+    /// nobody listened, and it is tried again.
+    fn open(&self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
+        let stream = self.stream(may_start)?;
+        match Connection::open(stream, self.environment.told(), &self.interrupt) {
+            Err(connection::Error::Closed { .. } | connection::Error::Talk(_)) if tries > 1 => {
+                self.open(may_start, tries - 1)
+            }
+            opened => Ok(opened?),
+        }
     }
 
     fn stream(&self, may_start: bool) -> Result<Stream, Failure> {

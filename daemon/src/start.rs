@@ -8,6 +8,7 @@ use crate::realize::{Realization, Request};
 use crate::store::places::{Home, generation};
 use crate::supervise::{Launch, Ready, Supervisor};
 use proto::Spec;
+use proto::method::{InstanceInfo, InstanceState};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,12 @@ pub async fn start(
     let (request, address) = wanted;
     let spec = Arc::clone(&request.spec);
     let realization = jobs.realize(ctx, request).await?;
+    let running = supervisor.find(&realization.layout.home.root);
+    if let Some(InstanceInfo { state: InstanceState::Ready { .. }, generation, .. }) = running
+        && generation != realization.layout.generation
+    {
+        ctx.progress.note(format!("stopping the ComfyUI that runs the generation before ({generation})"));
+    }
     let ready = supervisor.ensure_ready(ctx, launch(config, &spec, &realization, address)?).await?;
     Ok((realization, ready))
 }

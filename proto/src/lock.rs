@@ -25,6 +25,10 @@ pub struct Lock {
     pub comfy: LockedRepo,
     /// Custom nodes, in the spec's order.
     pub custom_nodes: Vec<LockedNode>,
+    /// Digest of the commits and of what the spec says about packages: as long as it is the same, the
+    /// packages stay without a look at the requirements.
+    #[serde(default)]
+    pub packages_digest: String,
     /// The one Python environment.
     pub python: LockedPython,
     /// Models, in the spec's order.

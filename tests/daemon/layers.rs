@@ -189,7 +189,7 @@ fn sources(dir: &str) -> Vec<(String, String)> {
         let path = format!("{dir}/{}", entry.file_name().into_string().unwrap());
         if entry.file_type().unwrap().is_dir() {
             found.extend(sources(&path));
-        } else if path.ends_with(".rs") {
+        } else if entry.path().extension().is_some_and(|kind| kind == "rs") {
             let text = std::fs::read_to_string(entry.path()).unwrap();
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
             let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));

@@ -112,6 +112,7 @@ pub(crate) fn lock() -> Lock {
         resolved_at: moment(),
         comfy: repo("comfy/ComfyUI", '1'),
         custom_nodes: vec![node],
+        packages_digest: "ef".repeat(10),
         python,
         models: vec![LockedModel {
             target: rel("loras/a.safetensors"),

@@ -102,7 +102,7 @@ fn first_verbs() -> Vec<Golden> {
     vec![
         golden("hello", &hello),
         golden("hello_answer", &hello_answer),
-        golden("resolve", &Resolve { target: target(), update: true }),
+        golden("resolve", &Resolve { target: target(), update: true, offline: false }),
         golden("resolve_answer", &resolve_answer),
         golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
         golden("realize", &Realize { target: target(), offline: true, update: true, detach: true }),

@@ -15,6 +15,9 @@ pub struct Args {
     /// Pin everything anew, also what did not change in the spec
     #[arg(long)]
     update: bool,
+    /// Use only what is cached
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Runs the verb.
@@ -22,7 +25,8 @@ pub struct Args {
 /// # Errors
 /// What the daemon answered.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
-    let call = Resolve { target: session.target(&args.version), update: args.update };
+    let offline = session.offline(args.offline);
+    let call = Resolve { target: session.target(&args.version), update: args.update, offline };
     ask(session, &call, |session, answer| {
         warn_all(session, &answer.warnings);
         people(answer)

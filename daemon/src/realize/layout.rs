@@ -4,6 +4,7 @@
 //! the version's own data lie outside, so that adding a model neither builds a generation nor restarts
 //! a running ComfyUI.
 
+use super::model_paths::STANDARD;
 use crate::config::Config;
 use crate::store::digest;
 use crate::store::places::{Home, generation, node_checkout, relative};
@@ -28,7 +29,7 @@ pub struct Layout {
     pub checkouts: Vec<PathBuf>,
     /// Every link, in the order they are made.
     pub links: Vec<Link>,
-    /// First path components of the models' targets.
+    /// Model folders of the version beyond those that ComfyUI has by itself.
     pub folders: BTreeSet<String>,
 }
 
@@ -46,8 +47,9 @@ pub struct Link {
 impl Layout {
     /// Lays a lock out under a home.
     pub fn new(config: &Config, home: Home, lock: &Lock) -> Self {
+        let folders = lock.models.iter().filter_map(|model| model.target.folder());
         let folders: BTreeSet<String> =
-            lock.models.iter().filter_map(|m| m.target.folder().map(str::to_owned)).collect();
+            folders.filter(|name| !STANDARD.contains(name)).map(str::to_owned).collect();
         let checkouts: Vec<PathBuf> = lock
             .custom_nodes
             .iter()

@@ -9,11 +9,40 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Returns the file's text; none when ComfyUI knows every folder. `folder_paths` is the text of
+/// Model folders of ComfyUI 0.3.75 (`folder_paths.py`). A commit that lacks one of them gets it through
+/// the file, so that which of them a version uses makes no difference to its generation.
+pub(super) const STANDARD: &[&str] = &[
+    "audio_encoders",
+    "checkpoints",
+    "classifiers",
+    "clip",
+    "clip_vision",
+    "configs",
+    "controlnet",
+    "diffusers",
+    "diffusion_models",
+    "embeddings",
+    "gligen",
+    "hypernetworks",
+    "latent_upscale_models",
+    "loras",
+    "model_patches",
+    "photomaker",
+    "style_models",
+    "t2i_adapter",
+    "text_encoders",
+    "unet",
+    "upscale_models",
+    "vae",
+    "vae_approx",
+];
+
+/// Returns the file's text; none when ComfyUI knows every folder. `own` are the version's folders beyond
+/// [`STANDARD`]. `folder_paths` is the text of
 /// ComfyUI's `folder_paths.py`, `base` the way from the generation to the models directory.
-pub(super) fn model_paths(folders: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
-    let unknown: Vec<&String> =
-        folders.iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
+pub(super) fn model_paths(own: &BTreeSet<String>, folder_paths: &str, base: &Path) -> Option<String> {
+    let all: BTreeSet<&str> = STANDARD.iter().copied().chain(own.iter().map(String::as_str)).collect();
+    let unknown: Vec<&str> = all.into_iter().filter(|folder| !is_registered(folder, folder_paths)).collect();
     if unknown.is_empty() {
         return None;
     }
@@ -36,10 +65,13 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const FOLDER_PATHS: &str = r#"
-folder_names_and_paths["loras"] = ([os.path.join(models_dir, "loras")], supported_pt_extensions)
-folder_names_and_paths["diffusion_models"] = ([os.path.join(models_dir, "unet"), os.path.join(models_dir, "diffusion_models")], x)
-"#;
+    /// A `folder_paths.py` that registers all standard folders but those named.
+    fn folder_paths_without(absent: &[&str]) -> String {
+        let known = STANDARD.iter().filter(|folder| !absent.contains(folder));
+        known.fold(String::new(), |text, folder| {
+            text + &format!("x = os.path.join(models_dir, \"{folder}\")\n")
+        })
+    }
 
     fn folders(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -47,15 +79,15 @@ folder_names_and_paths["diffusion_models"] = ([os.path.join(models_dir, "unet"),
 
     #[test]
     fn known_folders_need_no_file() {
-        assert_eq!(model_paths(&folders(&["loras", "unet"]), FOLDER_PATHS, Path::new("../m")), None);
+        assert_eq!(model_paths(&folders(&[]), &folder_paths_without(&[]), Path::new("../m")), None);
     }
 
     #[test]
     fn unknown_folders_are_added_by_relative_path() {
-        let text = model_paths(&folders(&["loras", "ipadapter"]), FOLDER_PATHS, Path::new("../../../models"));
-        assert_eq!(
-            text.as_deref(),
-            Some("comfyd:\n  base_path: \"../../../models\"\n  \"ipadapter\": \"ipadapter\"\n")
-        );
+        let text =
+            model_paths(&folders(&["ipadapter"]), &folder_paths_without(&["vae"]), Path::new("../../models"));
+        let expected =
+            "comfyd:\n  base_path: \"../../models\"\n  \"ipadapter\": \"ipadapter\"\n  \"vae\": \"vae\"\n";
+        assert_eq!(text.as_deref(), Some(expected));
     }
 }

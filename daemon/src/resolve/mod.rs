@@ -7,7 +7,7 @@
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::git::GitError;
-use crate::source::python::PythonError;
+use crate::source::python::{PythonError, Resolved};
 use crate::store::places::{self, Home, generation};
 use crate::store::{self, StoreError};
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
@@ -138,7 +138,11 @@ pub async fn resolve(
     let pins = previous.as_ref().filter(|_| !mode.update);
     let question = Question { sources, spec, pins, mode };
     let mut pinned = repositories::pin(ctx, &question).await?;
-    let packages = packages::resolve(ctx, &question, &pinned).await?;
+    let packages_digest = packages::digest(spec, &pinned);
+    let packages = match pins.filter(|pins| pins.packages_digest == packages_digest) {
+        Some(pins) => Resolved { python: pins.python.clone(), warnings: Vec::new() },
+        None => packages::resolve(ctx, &question, &pinned).await?,
+    };
     pinned.warnings.extend(packages.warnings);
     // A lock without all of the spec's nodes belongs to no spec: the next call resolves again.
     let spec_digest = if pinned.missing.is_empty() { spec_digest } else { String::new() };
@@ -149,6 +153,7 @@ pub async fn resolve(
         resolved_at: jiff::Timestamp::now(),
         comfy: pinned.comfy.locked,
         custom_nodes: pinned.nodes.into_iter().map(|node| node.locked).collect(),
+        packages_digest,
         python: packages.python,
         models: models(spec),
     };

@@ -4,6 +4,7 @@ use super::repositories::{PYPROJECT, Pinned};
 use super::{Question, ResolveError};
 use crate::ctx::Ctx;
 use crate::source::python::{self, Contributor, PythonError, Request, Resolved, Role};
+use crate::store;
 use proto::Spec;
 use proto::event::{TaskKind, Unit};
 use std::collections::BTreeMap;
@@ -51,6 +52,23 @@ async fn resolve_packages(
     let resolved = python::resolve(ctx, uv, &request, &task).await?;
     task.done(format!("{} packages for Python {}", resolved.python.packages.len(), resolved.python.version));
     Ok(resolved)
+}
+
+/// Digests what the packages depend on, short of the requirements themselves, which the commits name.
+pub(super) fn digest(spec: &Spec, pinned: &Pinned) -> String {
+    let nodes: Vec<_> = pinned
+        .nodes
+        .iter()
+        .map(|node| (&node.locked.dir, &node.locked.repo.commit, !node.files.is_empty()))
+        .collect();
+    store::digest(&(
+        &pinned.comfy.locked.commit,
+        nodes,
+        &spec.python_packages,
+        spec.env.get(INTERPRETER),
+        &spec.options.exclude_newer,
+        spec.options.conflicts,
+    ))
 }
 
 fn contributors(spec: &Spec, pinned: &Pinned) -> Vec<Contributor> {

@@ -14,6 +14,9 @@ pub struct Resolve {
     /// Pin everything anew instead of keeping what did not change in the spec.
     #[serde(default)]
     pub update: bool,
+    /// Use only what is cached.
+    #[serde(default)]
+    pub offline: bool,
 }
 method!(Resolve, "resolve", ResolveAnswer);
 

@@ -39,6 +39,7 @@ fn lock() -> Lock {
         resolved_at: jiff::Timestamp::UNIX_EPOCH,
         comfy: repo("https://example.org/o/ComfyUI", "0"),
         custom_nodes: vec![node("a", "a"), node("b", "b")],
+        packages_digest: String::new(),
         python: LockedPython {
             version: "3.12".to_owned(),
             inputs_digest: String::new(),

@@ -16,7 +16,9 @@ pub(super) fn hello(daemon: &Daemon, params: &Hello) -> HelloAnswer {
         Some(own) => {
             Some(format!("{name} is `{value}` here, but comfyd was started with `{own}` and uses that"))
         }
-        None if value.is_empty() => Some(format!("{name} is set here, but comfyd was started without it")),
+        None if value.is_empty() => Some(format!(
+            "{name} is set here, but comfyd was started without it: `comfyctl shutdown`, then try again"
+        )),
         None => Some(format!("{name} is `{value}` here, but comfyd was started without it")),
     });
     HelloAnswer {

@@ -4,9 +4,12 @@ use super::{load, request};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::realize::Realization;
 use crate::resolve::Mode;
 use crate::run;
 use crate::start::{Address, start};
+use crate::store::inspect::file_size;
+use proto::Lock;
 use proto::method::{Check, CheckOutcome, Test, TestAnswer};
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
@@ -14,13 +17,34 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
     let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
     let parts = (request, Address::default());
     let (realization, ready) = start(ctx, &daemon.config, &daemon.jobs, &daemon.supervisor, parts).await?;
-    let missing = realization.missing.iter().map(|missing| Check {
+    let (present, mut checks) = present(&realization);
+    checks.extend(run::checks(ctx, &ready, &present).await?);
+    let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
+    Ok(TestAnswer { version_id: loaded.spec.version_id, passed, checks })
+}
+
+/// Returns the lock without what is not here, and a check for each such thing: what offline mode could
+/// not find has failed, what the spec leaves out is skipped.
+fn present(realization: &Realization) -> (Lock, Vec<Check>) {
+    let failed = |missing: &String| Check {
         name: missing.clone(),
         outcome: CheckOutcome::Failed,
         detail: "not cached, and offline".to_owned(),
-    });
-    let mut checks: Vec<Check> = missing.collect();
-    checks.extend(run::checks(ctx, &ready, &realization.lock).await?);
-    let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
-    Ok(TestAnswer { version_id: loaded.spec.version_id, passed, checks })
+    };
+    let mut checks: Vec<Check> = realization.missing.iter().map(failed).collect();
+    let mut lock = Lock::clone(&realization.lock);
+    let mut checkouts = realization.layout.checkouts.iter();
+    lock.custom_nodes.retain(|_| checkouts.next().is_some_and(|checkout| checkout.is_dir()));
+    let home = &realization.layout.home;
+    let (here, absent) =
+        lock.models.into_iter().partition(|model| file_size(&home.model(&model.target)).is_some());
+    lock.models = here;
+    if realization.missing.is_empty() {
+        checks.extend(absent.into_iter().map(|model| Check {
+            name: format!("model {}", model.target),
+            outcome: CheckOutcome::Skipped,
+            detail: "the spec says `skip_models`".to_owned(),
+        }));
+    }
+    (lock, checks)
 }

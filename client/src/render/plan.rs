@@ -58,11 +58,12 @@ fn packages(plan: &Plan) -> String {
             format!("  reuse    {what}, from generation {generation}\n")
         }
         PackagesAction::Install => {
-            let unknown = match step.unknown_sizes {
-                0 => String::new(),
-                some => format!(", and {} of unknown size", count(some, "package")),
+            let size = match (step.download_bytes, step.unknown_sizes) {
+                (known, 0) => bytes(known),
+                (0, _) => "of unknown size".to_owned(),
+                (known, some) => format!("{}, and {} of unknown size", bytes(known), count(some, "package")),
             };
-            format!("  install   {what}\n  download  {}{unknown}\n", bytes(step.download_bytes))
+            format!("  install   {what}\n  download  {size}\n")
         }
     };
     section("packages", 0, &line)

@@ -84,10 +84,9 @@ impl Downloads {
 
 impl fmt::Display for Downloads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.running.as_slice() {
-            [] => write!(f, "{} downloaded", self.ended),
-            running => write!(f, "downloading {}", running.join(", ")),
-        }
+        let begun = self.ended + self.running.len();
+        write!(f, "downloaded {} of {begun}", self.ended)?;
+        if self.running.is_empty() { Ok(()) } else { write!(f, ", now {}", self.running.join(", ")) }
     }
 }
 
@@ -125,10 +124,10 @@ mod tests {
             }
         }
         let expected = [
-            "downloading pillow (6.8MiB)",
-            "downloading pillow (6.8MiB), torch (846.0MiB)",
-            "downloading torch (846.0MiB)",
-            "2 downloaded",
+            "downloaded 0 of 1, now pillow (6.8MiB)",
+            "downloaded 0 of 2, now pillow (6.8MiB), torch (846.0MiB)",
+            "downloaded 1 of 2, now torch (846.0MiB)",
+            "downloaded 2 of 2",
         ];
         assert_eq!(told, expected);
     }

@@ -100,6 +100,7 @@ async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), Realize
         repaired.map_err(RealizeError::Packages)?;
         task.done("");
     }
+    blocking(work, generation::unlink_unfinished).await?;
     repositories::custom_nodes(ctx, work).await?;
     install_scripts(ctx, work, dir).await
 }

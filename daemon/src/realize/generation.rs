@@ -71,6 +71,17 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
     commit::publish(staging, &dir)
 }
 
+/// Takes away the links of nodes whose `install.py` is to be run: if it fails, or is killed, the lack of
+/// the link tells the next plan to run it again.
+pub(super) fn unlink_unfinished(work: &Work) -> Result<(), StoreError> {
+    let nodes = &work.lock.custom_nodes;
+    let is_unfinished =
+        |link: &&Link| link.node.is_some_and(|at| work.plan.install_scripts.contains(&nodes[at].dir));
+    work.layout.links.iter().filter(is_unfinished).try_for_each(|link| {
+        std::fs::remove_file(&link.path).or_else(absent_is_fine).map_err(StoreError::at("remove", &link.path))
+    })
+}
+
 /// Makes every planned link that does not stand; the last of them makes the generation current.
 pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
     commit::create_dir_all(&work.layout.home.models)?;

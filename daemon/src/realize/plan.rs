@@ -76,7 +76,7 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Siz
     let packages = packages(lock, disk);
     let models = models(lock, disk, rules, sizes);
     let links = links(layout, disk, &repositories[1..]);
-    let install_scripts = install_scripts(lock, &packages.action, &repositories[1..]);
+    let install_scripts = install_scripts(lock, layout, disk, (&packages.action, &repositories[1..]));
     let missing = missing(&repositories, &models);
     let ready = packages.action == PackagesAction::Present
         && repositories
@@ -212,14 +212,26 @@ fn shown_link(home: &Path, link: &Path) -> String {
 }
 
 /// `install.py` changes both the environment and the node's own directory: it is run where either is new.
-fn install_scripts(lock: &Lock, packages: &PackagesAction, nodes: &[RepositoryStep]) -> Vec<NodeDir> {
-    let scripts = lock.custom_nodes.iter().zip(nodes).filter(|(node, _)| node.install_script);
-    let wanted = scripts.filter(|(_, step)| match step.action {
+/// In a generation that stands, a node's link is made after its script has run: one that lacks its link
+/// may lack what the script does.
+fn install_scripts(
+    lock: &Lock,
+    layout: &Layout,
+    disk: &Disk,
+    steps: (&PackagesAction, &[RepositoryStep]),
+) -> Vec<NodeDir> {
+    let (packages, nodes) = steps;
+    let stands = matches!(packages, PackagesAction::Present | PackagesAction::Repair);
+    let links = layout.links.iter().zip(&disk.links);
+    let is_linked = |node: usize| links.clone().any(|(link, there)| link.node == Some(node) && *there);
+    let scripts =
+        lock.custom_nodes.iter().zip(nodes).enumerate().filter(|(_, (node, _))| node.install_script);
+    let wanted = scripts.filter(|(at, (_, step))| match step.action {
         RepositoryAction::Missing => false,
-        RepositoryAction::Present => *packages == PackagesAction::Install,
+        RepositoryAction::Present => *packages == PackagesAction::Install || (stands && !is_linked(*at)),
         RepositoryAction::Checkout | RepositoryAction::Fetch => true,
     });
-    wanted.map(|(node, _)| node.dir.clone()).collect()
+    wanted.map(|(_, (node, _))| node.dir.clone()).collect()
 }
 
 fn missing(repositories: &[RepositoryStep], models: &[ModelStep]) -> Vec<String> {

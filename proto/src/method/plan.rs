@@ -11,10 +11,10 @@ pub struct GetPlan {
     /// Which version.
     #[serde(flatten)]
     pub target: Target,
-    /// As in [`Realize`].
+    /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
-    /// As in [`Realize`].
+    /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub update: bool,
 }

@@ -23,7 +23,7 @@ pub struct Run {
     /// Seconds the workflow may take once ComfyUI is ready; no limit when absent.
     #[serde(default)]
     pub timeout_s: Option<u64>,
-    /// As in [`Realize`].
+    /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
 }

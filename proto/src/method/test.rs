@@ -11,7 +11,7 @@ pub struct Test {
     /// Which version.
     #[serde(flatten)]
     pub target: Target,
-    /// As in [`Realize`].
+    /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
 }

@@ -17,7 +17,7 @@ pub struct Ui {
     /// Address to listen on; loopback when absent.
     #[serde(default)]
     pub listen: Option<String>,
-    /// As in [`Realize`].
+    /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
 }

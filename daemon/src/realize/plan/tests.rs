@@ -153,6 +153,16 @@ fn a_removed_checkout_is_made_again_with_its_script() {
     assert_eq!(plan.packages.action, PackagesAction::Present);
 }
 
+// A script that failed used to count as run once its node's checkout was there.
+#[test]
+fn a_node_without_its_link_has_its_script_run_again() {
+    let lock = lock();
+    let everything = applied(&lock, &empty(&lock), &planned(&lock, &empty(&lock), Rules::default()));
+    let links = layout(&lock).links.iter().map(|link| link.node != Some(1)).collect();
+    let plan = planned(&lock, &Disk { links, ..everything }, Rules::default());
+    assert_eq!(plan.install_scripts.iter().map(NodeDir::as_str).collect::<Vec<_>>(), ["b"]);
+}
+
 #[test]
 fn offline_names_what_is_missing_and_links_nothing_to_it() {
     let lock = lock();

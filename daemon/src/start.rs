@@ -5,6 +5,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::realize::job::Jobs;
 use crate::realize::{Realization, Request};
+use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::supervise::{Launch, Ready, Supervisor};
 use proto::Spec;
@@ -69,10 +70,6 @@ fn launch(
         listen: address.listen,
     })
 }
-
-/// Variables that would lead Python away from the version's own environment.
-const FOREIGN: &[&str] =
-    &["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"];
 
 /// The daemon's environment without tokens, then the version's, then the spec's `env`.
 fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeMap<String, String> {

@@ -117,7 +117,7 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
     }
     let install = async {
         let uv = work.sources.uv(ctx).await?;
-        let wanted = work.spec.env.get("COMFY_PYTHON").unwrap_or(&work.lock.python.version);
+        let wanted = work.spec.env.get(python::INTERPRETER).unwrap_or(&work.lock.python.version);
         let interpreter = python::find_interpreter(ctx, uv, Some(wanted), None).await?;
         let (python, offline) = (&work.lock.python, work.offline);
         let build = Build { python, interpreter: &interpreter, staging: venv, offline };

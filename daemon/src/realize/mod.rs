@@ -132,10 +132,15 @@ struct View {
 async fn look(ctx: &Ctx, sources: &Sources, request: &Request, mode: Mode) -> Result<View, RealizeError> {
     check_owner(request)?;
     let resolution = resolve(ctx, sources, &request.spec, &request.home, mode).await?;
-    let layout = Layout::new(&sources.config, request.home.clone(), &resolution.lock);
-    let disk = snapshot::snapshot(sources, &resolution.lock, &layout)?;
-    let plan = plan::plan(&resolution.lock, &layout, &disk, rules(request), &Sizes::new());
+    let (layout, plan) = compare(sources, &request.home, &resolution.lock, rules(request))?;
     Ok(View { resolution, layout, plan })
+}
+
+fn compare(sources: &Sources, home: &Home, lock: &Lock, rules: Rules) -> Result<(Layout, Plan), StoreError> {
+    let layout = Layout::new(&sources.config, home.clone(), lock);
+    let disk = snapshot::snapshot(sources, lock, &layout)?;
+    let plan = plan::plan(lock, &layout, &disk, rules, &Sizes::new());
+    Ok((layout, plan))
 }
 
 fn check_owner(request: &Request) -> Result<(), RealizeError> {
@@ -192,9 +197,7 @@ impl View {
 /// # Errors
 /// When the disk cannot be looked at.
 pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Vec<String>, StoreError> {
-    let layout = Layout::new(&sources.config, home.clone(), lock);
-    let disk = snapshot::snapshot(sources, lock, &layout)?;
     let rules = Rules { offline: spec.options.offline, skip_models: spec.options.skip_models };
-    let plan = plan::plan(lock, &layout, &disk, rules, &Sizes::new());
+    let (_, plan) = compare(sources, home, lock, rules)?;
     Ok(plan::lacks(&plan))
 }

@@ -7,7 +7,7 @@
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::git::GitError;
-use crate::source::python::{PythonError, Resolved};
+use crate::source::python::{self, PythonError, Resolved};
 use crate::store::places::{self, Home, generation};
 use crate::store::{self, StoreError};
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
@@ -239,7 +239,7 @@ fn spec_digest(spec: &Spec) -> String {
         custom_nodes: &spec.custom_nodes,
         models: models(spec),
         python_packages: &spec.python_packages,
-        python: spec.env.get(packages::INTERPRETER),
+        python: spec.env.get(python::INTERPRETER),
         exclude_newer: &spec.options.exclude_newer,
         conflicts: spec.options.conflicts,
     })

@@ -3,14 +3,11 @@
 use super::repositories::{PYPROJECT, Pinned};
 use super::{Question, ResolveError};
 use crate::ctx::Ctx;
-use crate::source::python::{self, Contributor, PythonError, Request, Resolved, Role};
+use crate::source::python::{self, Contributor, INTERPRETER, PythonError, Request, Resolved, Role};
 use crate::store;
 use proto::Spec;
 use proto::event::{TaskKind, Unit};
 use std::collections::BTreeMap;
-
-/// The spec's variable that names the interpreter.
-pub(super) const INTERPRETER: &str = "COMFY_PYTHON";
 
 pub(super) async fn resolve(
     ctx: &Ctx,

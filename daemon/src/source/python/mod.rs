@@ -37,6 +37,13 @@ pub use script::{InstallScript, run_install_script};
 pub use uv::Uv;
 pub use venv::{Build, install};
 
+/// The spec's variable that names the interpreter.
+pub const INTERPRETER: &str = "COMFY_PYTHON";
+
+/// Variables that would lead Python away from a version's own environment.
+pub const FOREIGN: [&str; 7] =
+    ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"];
+
 /// Packages that belong to ComfyUI: a node cannot change them.
 const TORCH_STACK: [&str; 3] = ["torch", "torchvision", "torchaudio"];
 

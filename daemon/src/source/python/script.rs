@@ -1,8 +1,8 @@
 //! A custom node's `install.py`.
 
-use super::TORCH_STACK;
 use super::error::PythonError;
 use super::said::Said;
+use super::{FOREIGN, TORCH_STACK};
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::process::{Command, run};
@@ -57,7 +57,7 @@ fn command(config: &Config, script: &InstallScript<'_>, constraints: &Path) -> C
     let bin = script.venv.join("bin");
     let path = config.child_env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     let mut env = config.child_env.clone();
-    for name in ["PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"] {
+    for name in FOREIGN {
         env.remove(name);
     }
     let mut command = Command::new(bin.join("python"), env).arg("install.py").cwd(script.node_dir);

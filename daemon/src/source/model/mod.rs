@@ -9,10 +9,12 @@ mod answer;
 mod download;
 mod error;
 mod link;
+mod remote;
 mod staging;
 mod verify;
 
 pub use error::{Again, ModelError};
+pub use remote::Identity;
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};

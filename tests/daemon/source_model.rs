@@ -3,7 +3,7 @@
 use comfyd::config::ModelHosts;
 use comfyd::ctx::{Ctx, Task};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::source::model::{ModelError, Models, Place};
+use comfyd::source::model::{Fetched, ModelError, Models, Place};
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use proto::{ErrorKind, RelPath};
@@ -48,7 +48,10 @@ impl Here {
     async fn fetch(&self, link: &str, target: &str) -> Result<u64, ModelError> {
         let target = RelPath::new(target).unwrap();
         let place = Place { models_dir: self.dir.path(), target: &target };
-        self.models.fetch(&self.ctx, &source(link), place, &self.task()).await
+        match self.models.fetch(&self.ctx, &source(link), place, &self.task()).await? {
+            Fetched::New(new) => Ok(new.size),
+            Fetched::Elsewhere => panic!("nobody else fetches"),
+        }
     }
 
     async fn probe(&self, link: &str) -> Result<Option<u64>, ModelError> {

@@ -5,7 +5,7 @@ use super::plan::Sizes;
 use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::{Ctx, Task};
 use crate::source::Sources;
-use crate::source::model::Place;
+use crate::source::model::{Fetched, Place};
 use crate::store::commit;
 use crate::store::flock::{FileLock, LockError};
 use crate::store::inspect::file_size;
@@ -60,12 +60,17 @@ async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Res
         Err(LockError::Timeout { .. }) => None,
         Err(source) => return Err(RealizeError::Locked { home: target.to_string(), source }),
     };
-    // Another version may have fetched it meanwhile.
-    if file_size(&place.path()).is_some() {
-        return Ok(());
+    loop {
+        // Another version may have fetched it meanwhile.
+        if file_size(&place.path()).is_some() {
+            return Ok(());
+        }
+        let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
+        let fetched = fetched.map_err(|source| RealizeError::Model { target: target.to_string(), source })?;
+        if let Fetched::New(_) = fetched {
+            return Ok(());
+        }
     }
-    let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
-    fetched.map(drop).map_err(|source| RealizeError::Model { target: target.to_string(), source })
 }
 
 /// Asks hosts for the sizes of models that are to be downloaded, for the plan's sums. What a host does

@@ -1,6 +1,6 @@
 //! What a host's answer means.
 
-use super::error::{Again, ModelError};
+use super::error::{Again, ModelError, shown};
 use super::link::hub_page;
 use crate::config::ModelHosts;
 use crate::source::http::{Answer, number, retry_after};
@@ -38,7 +38,12 @@ pub(super) async fn accept(
         StatusCode::OK => (0, number(headers, "content-length")),
         StatusCode::PARTIAL_CONTENT => match content_range(headers) {
             Some(range) => range,
-            None => return Err(not_a_model(source, "the host sent a part without saying which".to_owned())),
+            None => {
+                return Err(ModelError::not_a_model(
+                    source,
+                    "the host sent a part without saying which".to_owned(),
+                ));
+            }
         },
         _ => return Err(refused(source, hosts, response).await),
     };
@@ -46,7 +51,10 @@ pub(super) async fn accept(
     if let (Some(total), Some(linked)) = (total, linked_size)
         && total != linked
     {
-        return Err(not_a_model(source, format!("it has {total} bytes, the repository lists {linked}")));
+        return Err(ModelError::not_a_model(
+            source,
+            format!("it has {total} bytes, the repository lists {linked}"),
+        ));
     }
     Ok(Accepted { start, total: total.or(linked_size), etag, response })
 }
@@ -71,17 +79,7 @@ fn refuse_pages(source: &ModelSource, headers: &HeaderMap) -> Result<(), ModelEr
     if source.file_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(extension)) {
         return Ok(());
     }
-    Err(not_a_model(source, format!("the host sent `{content_type}`")))
-}
-
-pub(super) fn not_a_model(source: &ModelSource, reason: String) -> ModelError {
-    ModelError::NotAModel { link: link(source), reason }
-}
-
-/// Returns the link as errors show it: without any query.
-pub(super) fn link(source: &ModelSource) -> String {
-    let link = source.to_string();
-    link.split('?').next().unwrap_or_default().to_owned()
+    Err(ModelError::not_a_model(source, format!("the host sent `{content_type}`")))
 }
 
 async fn refused(source: &ModelSource, hosts: &ModelHosts, mut response: reqwest::Response) -> ModelError {
@@ -107,7 +105,7 @@ async fn refused(source: &ModelSource, hosts: &ModelHosts, mut response: reqwest
         Some(pause) => Again::After(pause),
         None => Again::Later,
     };
-    ModelError::Refused { link: link(source), status: status.as_u16(), says, kind, hint, again }
+    ModelError::Refused { link: shown(source), status: status.as_u16(), says, kind, hint, again }
 }
 
 #[derive(Debug)]

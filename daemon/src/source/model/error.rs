@@ -1,8 +1,10 @@
 //! Why a model could not be had, and what to do about it.
 
+use super::remote::BodyError;
 use crate::source::http::HttpError;
 use crate::store::commit::StoreError;
 use proto::ErrorKind;
+use proto::source::ModelSource;
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +45,23 @@ pub enum ModelError {
         /// Bytes that had arrived.
         received: u64,
         /// Why, where the connection told.
-        source: Option<reqwest::Error>,
+        source: Option<BodyError>,
+    },
+    /// Another file stands at the link than the one that was begun.
+    #[error("the file at `{link}` changed while it was being fetched")]
+    Changed {
+        /// The link.
+        link: String,
+    },
+    /// Another process fetches the same file and gets nowhere.
+    #[error("waited {} s for `{link}`, which {owner} fetches", waited.as_secs())]
+    Busy {
+        /// The link.
+        link: String,
+        /// Who fetches it.
+        owner: String,
+        /// How long nothing had come.
+        waited: Duration,
     },
     /// What came is not the model.
     #[error("what came from `{link}` is not the model: {reason}")]
@@ -78,13 +96,20 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    pub(super) fn not_a_model(source: &ModelSource, reason: impl Into<String>) -> Self {
+        Self::NotAModel { link: shown(source), reason: reason.into() }
+    }
+
     /// Returns the kind, which decides exit status and error code.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Link { .. } => ErrorKind::Spec,
             Self::Http(HttpError::Client(_)) => ErrorKind::Toolchain,
             Self::Http(HttpError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
-            Self::Http(_) | Self::Broken { .. } | Self::NotAModel { .. } => ErrorKind::Network,
+            Self::Http(_) | Self::Broken { .. } | Self::Changed { .. } | Self::NotAModel { .. } => {
+                ErrorKind::Network
+            }
+            Self::Busy { .. } => ErrorKind::Busy,
             Self::Refused { kind, .. } => *kind,
             Self::NoFile(_) => ErrorKind::NotFound,
             Self::NoSpace { .. } | Self::Store(_) => ErrorKind::Disk,
@@ -102,6 +127,8 @@ impl ModelError {
             Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
+            Self::Changed { .. } => "name a commit or a version in the link, so that it stays the same file",
+            Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
             Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",
@@ -144,6 +171,12 @@ pub enum Again {
     Later,
     /// After the pause that the host asks for.
     After(Duration),
+}
+
+/// Returns a link as errors show it: without any query.
+pub(super) fn shown(source: &ModelSource) -> String {
+    let link = source.to_string();
+    link.split('?').next().unwrap_or_default().to_owned()
 }
 
 /// Returns whether a disk or a quota is full.

@@ -1,50 +1,66 @@
 //! Model files: from a link to a whole file at its place.
 //!
-//! A file is written under a unique name in `<models>/.comfyd`, which is no model folder, so ComfyUI
-//! never lists a part of one. It gets its name only after it was proved to be what was asked for: as
-//! long as the host said, well-formed where the format can tell, and no page that says why there is
-//! no file. The link is the key: a file that stands at its place is never looked into again.
+//! A file is put together in `<models>/.comfyd`, which is no model folder, so ComfyUI never lists a
+//! part of one. It gets its name only after it was proved to be what was asked for: as long as the host
+//! said, well-formed where the format can tell, and no page that says why there is no file. The link is
+//! the key: a file that stands at its place is never looked into again, and of all who want one link at
+//! a time, one fetches it.
 
 mod answer;
-mod download;
 mod error;
 mod link;
+mod local;
+mod place;
 mod remote;
-mod staging;
+mod transfer;
 mod verify;
+mod web;
 
 pub use error::{Again, ModelError};
+pub use place::Place;
 pub use remote::Identity;
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Part, Retries, Timeouts};
-use download::Download;
-use proto::RelPath;
 use proto::source::{Location, ModelSource};
-use staging::Staging;
-use std::path::{Path, PathBuf};
-
-/// Where a model belongs.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The models directory.
-    pub models_dir: &'a Path,
-    /// The model's path in it.
-    pub target: &'a RelPath,
-}
-
-impl Place<'_> {
-    /// Returns the file's path.
-    pub fn path(&self) -> PathBuf {
-        self.models_dir.join(self.target.as_str())
-    }
-}
+use transfer::{Claim, Limits, Outcome, Whole};
+use web::Web;
 
 /// The hosts that models come from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Models {
     http: Http,
+    limits: Limits,
+}
+
+/// How a model came to its place, or did not.
+#[derive(Debug)]
+pub enum Fetched {
+    /// It was fetched and stands at its place.
+    New(New),
+    /// Nothing was done: someone else ended a transfer of the same link while this one waited. The file
+    /// may stand at another place now, or that one gave up; then a second call fetches it.
+    Elsewhere,
+}
+
+/// A model that came to its place.
+#[derive(Debug)]
+pub struct New {
+    /// Its size in bytes.
+    pub size: u64,
+    /// What file it is, as far as its host told.
+    pub identity: Identity,
+    /// Keeps those waiting who want the same link, as long as this value lives.
+    claim: Option<Claim>,
+}
+
+impl New {
+    /// Lets those go on who waited for the same link: whoever looks finds the file from now on.
+    /// Dropping the value does the same. Blocks for a few file operations.
+    pub fn release(self) {
+        drop(self.claim);
+    }
 }
 
 impl Models {
@@ -55,7 +71,7 @@ impl Models {
 
     /// Fetches through the given client.
     pub fn with_http(http: Http) -> Self {
-        Self { http }
+        Self { http, limits: Limits::default() }
     }
 
     /// Returns a model's size in bytes without fetching it; `None` where the host does not tell.
@@ -65,7 +81,7 @@ impl Models {
     /// As [`Models::fetch`]: a link that cannot be fetched is found out here.
     pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Option<u64>, ModelError> {
         if let Location::File(path) = source.location() {
-            return staging::file_size(path).await.map(Some);
+            return local::file_size(path).await.map(Some);
         }
         let url = link::url(source, self.http.hosts())?;
         let mut retries = Retries::default();
@@ -83,9 +99,10 @@ impl Models {
         }
     }
 
-    /// Fetches a model to its place, replacing what is there, and returns its size. A broken
-    /// connection is taken up where it broke. `task` should count bytes. Cancel-safe: nothing but
-    /// complete files is ever left under `place`.
+    /// Fetches a model to its place, replacing what is there. What an earlier call left, in this process
+    /// or another, is gone on with; someone who fetches the same link now is waited for. `task` should
+    /// count bytes. Cancel-safe: parts stay and can be taken up, and only complete files are ever left
+    /// under `place`.
     ///
     /// # Errors
     /// The kind tells missing from forbidden, unreachable and no space.
@@ -95,18 +112,26 @@ impl Models {
         source: &ModelSource,
         place: Place<'_>,
         task: &Task,
-    ) -> Result<u64, ModelError> {
-        let staging = Staging::create(place.models_dir, &place.path()).await?;
+    ) -> Result<Fetched, ModelError> {
         if let Location::File(path) = source.location() {
-            staging.take_file(path).await?;
-        } else {
-            let url = link::url(source, self.http.hosts())?;
-            let download = Download { http: &self.http, source, url: &url, staging: staging.path(), task };
-            download.run(ctx).await?;
+            let size = local::take(source, path, place).await?;
+            task.set(size, Some(size));
+            let identity = Identity { size: Some(size), ..Identity::default() };
+            return Ok(Fetched::New(New { size, identity, claim: None }));
         }
-        let size = staging.publish(source, place.target.file_name()).await?;
+        let (remote, hidden) = (Web::new(&self.http, source)?, place.hidden().await?);
+        let whole = match transfer::transfer(ctx, &remote, source, &hidden, &self.limits, task).await? {
+            Outcome::Whole(whole) => whole,
+            Outcome::Elsewhere => return Ok(Fetched::Elsewhere),
+        };
+        let Whole { path, identity, claim } = whole;
+        let published = claim.beating(place.publish(source, path)).await;
+        if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
+            claim.finish();
+        }
+        let size = published?;
         task.set(size, Some(size));
-        Ok(size)
+        Ok(Fetched::New(New { size, identity, claim: Some(claim) }))
     }
 }
 

@@ -8,6 +8,9 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+/// Stands for the file as a whole: it is asked for without naming a part, for hosts that refuse parts.
+pub(super) const WHOLE: Range<u64> = 0..u64::MAX;
+
 /// A file at a host. One value serves one transfer: it may remember the signed address that a redirect
 /// led to, and must find a new one when the host refuses the old one.
 pub(super) trait Remote: Send + Sync {
@@ -16,8 +19,8 @@ pub(super) trait Remote: Send + Sync {
 
     /// Asks for a part of the file; its end may lie behind the file's end. Makes one attempt. Cancel-safe.
     ///
-    /// With `expected`, the answer is refused by [`ModelError`] unless it belongs to that very file, as
-    /// far as the host lets one tell. A host that cannot serve parts answers with the whole file.
+    /// With `expected`, the answer is refused by [`ModelError::Changed`] unless it belongs to that very
+    /// file, as far as the host lets one tell. [`WHOLE`] asks for no part. A host that cannot serve parts answers with the whole file.
     fn open(
         &self,
         ctx: &Ctx,

@@ -210,7 +210,8 @@ impl<'a, R: Remote> Download<'a, R> {
             if let Err(stop) = result {
                 self.recover(stop, &mut retries, &mut refusals).await?;
             }
-            if self.state().running > self.target() {
+            let running = self.state().running;
+            if running > self.target() {
                 return Ok(());
             }
             let Some(next) = self.take() else { return Ok(()) };

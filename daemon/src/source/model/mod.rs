@@ -8,7 +8,9 @@
 mod answer;
 mod download;
 mod error;
+pub mod hub_cache;
 mod link;
+pub mod links;
 mod remote;
 mod staging;
 mod verify;
@@ -20,6 +22,7 @@ use crate::config::Config;
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Part, Retries, Timeouts};
 use download::Download;
+use links::Entry;
 use proto::RelPath;
 use proto::source::{Location, ModelSource};
 use staging::Staging;
@@ -104,7 +107,9 @@ impl Models {
             let download = Download { http: &self.http, source, url: &url, staging: staging.path(), task };
             download.run(ctx).await?;
         }
-        let size = staging.publish(source, place.target.file_name()).await?;
+        let size = staging.prove(source, place.target.file_name()).await?;
+        let entry = Entry { source: source.to_string(), size, ..Entry::default() };
+        links::publish(ctx, place, entry, move || staging.publish()).await?;
         task.set(size, Some(size));
         Ok(size)
     }

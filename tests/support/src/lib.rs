@@ -7,10 +7,12 @@ pub mod file_server;
 pub mod git_remote;
 pub mod process;
 pub mod script_daemon;
+mod seen;
 mod serve;
 pub mod tools;
 pub mod wheels;
 
 pub use env::TestEnv;
+pub use seen::Seen;
 pub use tools::{plain_path, python_path, uv_path};
 pub use wheels::{SimpleIndex, Wheel};

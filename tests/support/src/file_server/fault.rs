@@ -50,7 +50,7 @@ impl Fault {
 
     /// Too many requests, as Hugging Face says it: `seconds` to the window's end.
     pub fn rate_limited(seconds: u64) -> Self {
-        Self::Status(429, rate_limit(0, seconds), "We had to rate limit your IP")
+        Self::Status(429, rate_limit(0, seconds).into(), "We had to rate limit your IP")
     }
 
     /// A host that is busy: status 503, and another attempt may follow at once.
@@ -59,9 +59,9 @@ impl Fault {
     }
 }
 
-/// Hugging Face's headers for what is left of a window.
-pub(crate) fn rate_limit(left: u64, seconds: u64) -> Vec<(&'static str, String)> {
-    vec![
+/// Hugging Face's headers for what is left of a window that ends in `seconds`.
+pub(crate) fn rate_limit(left: u64, seconds: u64) -> [(&'static str, String); 2] {
+    [
         ("ratelimit", format!("\"resolvers\";r={left};t={seconds}")),
         ("ratelimit-policy", "\"fixed window\";\"resolvers\";q=3000;w=300".to_owned()),
     ]

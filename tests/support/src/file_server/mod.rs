@@ -15,6 +15,7 @@ mod signed;
 mod tests;
 
 pub use content::Content;
+pub(crate) use fault::rate_limit;
 pub use fault::{Fault, Validator};
 pub(crate) use pace::Line;
 pub use pace::Pace;
@@ -39,8 +40,13 @@ pub struct FileServer {
 impl FileServer {
     /// Starts a host without files on a free port.
     pub fn start() -> Self {
+        Self::start_with(|router| router)
+    }
+
+    /// As [`FileServer::start`], with something before the files.
+    pub(crate) fn start_with(before: impl FnOnce(Router) -> Router) -> Self {
         let shared = Arc::new(Shared::default());
-        let serving = serve(Router::new().fallback(answer::handle).with_state(shared.clone()));
+        let serving = serve(before(Router::new().fallback(answer::handle).with_state(shared.clone())));
         Self { shared, serving }
     }
 
@@ -89,7 +95,12 @@ impl FileServer {
 
     /// Returns a freshly signed address of `path` at the host `localhost`.
     pub fn sign(&self, path: &str) -> String {
-        self.other_url(&format!("{path}?{}", self.shared.sign(path)))
+        self.signer().sign(path)
+    }
+
+    /// Returns what signs addresses of this host, for another host that redirects to it.
+    pub(crate) fn signer(&self) -> Signer {
+        Signer { shared: self.shared.clone(), host: self.other_url("") }
     }
 
     /// Makes the host as fast as this from now on, bodies on their way included.
@@ -125,6 +136,20 @@ impl FileServer {
     fn change(&self, path: &str, change: impl FnOnce(&mut Served)) {
         let empty = || self.shared.serving("".into());
         change(self.shared.files().entry(path.to_owned()).or_insert_with(empty));
+    }
+}
+
+/// Signs addresses of a host.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    shared: Arc<Shared>,
+    host: String,
+}
+
+impl Signer {
+    /// Returns a freshly signed address of a path.
+    pub(crate) fn sign(&self, path: &str) -> String {
+        format!("{}{path}?{}", self.host, self.shared.sign(path))
     }
 }
 

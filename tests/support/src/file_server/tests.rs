@@ -1,18 +1,6 @@
 use super::*;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use crate::raw::{get, header, status};
 use std::time::{Duration, Instant};
-
-/// Sends one request on a connection of its own; returns head and body of what comes until it ends.
-fn get(url: &str, headers: &str) -> (String, Vec<u8>) {
-    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
-}
 
 #[test]
 fn parts_and_faults_of_parts() {
@@ -55,16 +43,13 @@ fn a_signature_counts_as_long_as_it_should() {
     server.put("/stored", "0123456789");
     server.signed("/stored", Life::Bytes(15), Expired::Forbidden);
     server.always("/a", Fault::RedirectSigned("/stored".to_owned()));
-    let location = |(head, _): (String, Vec<u8>)| {
-        head.lines().find_map(|line| line.strip_prefix("location: ").map(str::to_owned)).unwrap()
-    };
-    let status = |url: &str, headers: &str| get(url, headers).0.split(' ').nth(1).unwrap().to_owned();
-    let first = location(get(&server.url("/a"), ""));
+    let location = || header(&get(&server.url("/a"), "").0, "location").unwrap();
+    let first = location();
     assert!(first.starts_with("http://localhost:"), "{first}");
-    assert_eq!(status(&first, "Authorization: Bearer x\r\n"), "400");
-    assert_eq!([status(&first, ""), status(&first, ""), status(&first, "")], ["200", "200", "403"]);
-    assert_eq!(status(&location(get(&server.url("/a"), "")), ""), "200");
-    assert_eq!(status(&server.url("/stored"), ""), "403");
+    assert_eq!(status(&first, "Authorization: Bearer x\r\n"), 400);
+    assert_eq!([status(&first, ""), status(&first, ""), status(&first, "")], [200, 200, 403]);
+    assert_eq!(status(&location(), ""), 200);
+    assert_eq!(status(&server.url("/stored"), ""), 403);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{RealizeError, Request};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::model::hub_cache::{self, Cached, Word};
-use crate::source::model::{Identity, ModelError};
+use crate::source::model::{Identity, ModelError, Probed};
 use crate::store::inspect::{self, Quota};
 use futures_util::future::join_all;
 use proto::plan::{ModelAction, PackagesAction, Problem};
@@ -46,8 +46,7 @@ pub(super) async fn ask(
 async fn ask_host(ctx: &Ctx, sources: &Sources, model: &ModelSpec) -> (Told, Option<String>) {
     let target = &model.target;
     let error = match sources.models.probe(ctx, &model.source).await {
-        Ok(size) => {
-            let identity = Identity { size, ..Identity::default() };
+        Ok(Probed { identity }) => {
             let (size, sha256) = (identity.size, identity.sha256.clone());
             let cached = cached(sources, model, Some(identity)).await;
             let is_unknown = size.is_none() && cached.is_none();

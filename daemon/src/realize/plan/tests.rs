@@ -355,7 +355,17 @@ fn any_disk() -> impl Strategy<Value = Disk> {
             let known = known.iter().enumerate().filter_map(|(at, source)| Some((at, (*source)?)));
             let known = known.filter(|(at, _)| stands(*at));
             let files: Files = known.map(|(at, source)| (targets[at].clone(), entry(source))).collect();
-            Disk { generation, same_venv, comfy_cached, nodes, models, links, ..empty(&lock()) }
+            Disk {
+                generation,
+                same_venv,
+                comfy_cached,
+                nodes,
+                models,
+                files,
+                cached,
+                links,
+                ..empty(&lock())
+            }
         },
     )
 }

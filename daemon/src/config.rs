@@ -127,6 +127,13 @@ pub struct ModelHosts {
     pub civitai_endpoint: Option<String>,
 }
 
+impl ModelHosts {
+    /// Returns what must never be told.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [&self.hf_token, &self.civitai_token].into_iter().flatten().map(String::as_str)
+    }
+}
+
 impl std::fmt::Debug for ModelHosts {
     /// Tells whether tokens are set, never their values.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 use comfyd::config::ModelHosts;
 use comfyd::ctx::{Ctx, Task};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::source::model::{ModelError, Models, Place};
+use comfyd::source::model::{ModelError, Models, Place, Probed};
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use proto::{ErrorKind, RelPath};
@@ -51,7 +51,7 @@ impl Here {
         self.models.fetch(&self.ctx, &source(link), place, &self.task()).await
     }
 
-    async fn probe(&self, link: &str) -> Result<Option<u64>, ModelError> {
+    async fn probe(&self, link: &str) -> Result<Probed, ModelError> {
         self.models.probe(&self.ctx, &source(link)).await
     }
 
@@ -96,7 +96,7 @@ async fn a_file_comes_whole_and_under_its_name_only() {
     server.put("/a.pth", content.clone());
     let here = Here::new();
     let link = server.url("/a.pth");
-    assert_eq!(here.probe(&link).await.unwrap(), Some(3_000_000));
+    assert_eq!(here.probe(&link).await.unwrap().identity.size, Some(3_000_000));
     assert_eq!(here.fetch(&link, "upscale_models/x/a.pth").await.unwrap(), 3_000_000);
     assert!(std::fs::read(here.path("upscale_models/x/a.pth")).unwrap() == content);
     let listed: Vec<_> = std::fs::read_dir(here.path("upscale_models")).unwrap().collect();
@@ -307,7 +307,7 @@ async fn a_file_of_this_machine_is_linked_not_copied() {
     let original = here.path("original.bin");
     std::fs::write(&original, "model").unwrap();
     let link = original.display().to_string();
-    assert_eq!(here.probe(&link).await.unwrap(), Some(5));
+    assert_eq!(here.probe(&link).await.unwrap().identity.size, Some(5));
     assert_eq!(here.fetch(&link, "vae/a.bin").await.unwrap(), 5);
     let inode = |path: &PathBuf| std::fs::metadata(path).unwrap().ino();
     assert_eq!(inode(&here.path("vae/a.bin")), inode(&original));

@@ -7,13 +7,14 @@
 use super::generation;
 use super::layout::Layout;
 use super::plan::is_built;
-use super::{RealizeError, models, repositories};
+use super::{InUse, RealizeError, clean, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::places::generation as names;
 use crate::store::{StoreError, tree};
+use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
 use proto::{Lock, Plan, Spec};
@@ -32,8 +33,8 @@ pub struct Work {
     pub layout: Layout,
     /// What is to be done.
     pub plan: Plan,
-    /// Generations that a running process uses: never removed.
-    pub in_use: Vec<String>,
+    /// What runs: neither removed nor cleaned.
+    pub in_use: InUse,
     /// Nothing may be fetched.
     pub offline: bool,
 }
@@ -70,10 +71,11 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     }
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
-    let (comfy, venv) = (staging.path().join(names::COMFY), staging.path().join(names::VENV));
+    let venv = staging.path().join(names::VENV);
     tokio::try_join!(
-        repositories::comfy(ctx, work, &comfy),
+        repositories::comfy(ctx, work, staging.path()),
         repositories::custom_nodes(ctx, work),
+        clean::standing(ctx, work).map(Ok),
         environment(ctx, work, &venv),
     )?;
     let place = staging.path().to_owned();
@@ -101,7 +103,7 @@ async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), Realize
         task.done("");
     }
     blocking(work, generation::unlink_unfinished).await?;
-    repositories::custom_nodes(ctx, work).await?;
+    tokio::try_join!(repositories::custom_nodes(ctx, work), clean::standing(ctx, work).map(Ok))?;
     install_scripts(ctx, work, dir).await
 }
 

@@ -10,7 +10,9 @@ use crate::store::flock::FileLock;
 use crate::store::places::Home;
 use crate::store::places::generation as names;
 use crate::store::{self, StoreError};
+pub use clean::clean;
 pub use error::RealizeError;
+pub use in_use::InUse;
 
 use execute::{Work, execute};
 use layout::Layout;
@@ -22,9 +24,11 @@ use record::Record;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod clean;
 mod error;
 pub mod execute;
 mod generation;
+mod in_use;
 pub mod job;
 pub mod layout;
 mod model_paths;
@@ -46,8 +50,8 @@ pub struct Request {
     pub home: Home,
     /// What is allowed.
     pub mode: Mode,
-    /// Generations that running processes use.
-    pub in_use: Vec<String>,
+    /// What runs, whenever it is asked.
+    pub in_use: InUse,
 }
 
 /// A finished home.

@@ -5,7 +5,7 @@ use super::plan::Sizes;
 use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::{Ctx, Task};
 use crate::source::Sources;
-use crate::source::model::Place;
+use crate::source::model::{Identity, Place, Probed};
 use crate::store::commit;
 use crate::store::flock::{FileLock, LockError};
 use crate::store::inspect::file_size;
@@ -79,8 +79,10 @@ pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan
     let (mut sizes, mut warnings) = (Sizes::new(), Vec::new());
     for (model, answer) in answers {
         match answer {
-            Ok(Some(bytes)) => drop(sizes.insert(model.target.clone(), bytes)),
-            Ok(None) => warnings.push(format!("the host does not tell the size of `{}`", model.target)),
+            Ok(Probed { identity: Identity { size: Some(bytes), .. } }) => {
+                sizes.insert(model.target.clone(), bytes);
+            }
+            Ok(_) => warnings.push(format!("the host does not tell the size of `{}`", model.target)),
             Err(error) => warnings.push(format!("`{}` cannot be looked at: {error}", model.target)),
         }
     }

@@ -100,6 +100,8 @@ pub mod generation {
     pub const MODEL_PATHS: &str = "extra_model_paths.yaml";
     /// The record, written last.
     pub const RECORD: &str = "realization.json";
+    /// What git knows of ComfyUI's files, for keeping them clean.
+    pub const COMFY_INDEX: &str = "comfyui.index";
     /// A copy of the lock, for machines that share the volume but not the user's cache.
     pub const LOCK: &str = "lock.json";
 }
@@ -113,6 +115,12 @@ pub fn lock_file(config: &Config, id: &VersionId) -> PathBuf {
 /// repositories of one name lie side by side.
 pub fn node_checkout(config: &Config, repo: &str, commit: &CommitId) -> PathBuf {
     config.nodes_cache.join(format!("{}@{commit}", repository_name(repo)))
+}
+
+/// Place of the index of a custom node's checkout: what git knows of its files.
+pub fn node_index(checkout: &Path) -> PathBuf {
+    let name = checkout.file_name().unwrap_or_default().to_string_lossy();
+    checkout.with_file_name(".comfyd").join(format!("{name}.index"))
 }
 
 /// Last component of a repository's URL without `.git`, as a safe file name.

@@ -8,20 +8,32 @@ const HUGGING_FACE: &[&str] = &["huggingface.co", "hf.co"];
 /// `.green` redirects to `.com` and the token must be sent again there (InvokeAI issue 7507).
 const CIVITAI: &[&str] = &["civitai.com", "civitai.red", "civitai.green"];
 
+/// A site whose answers are understood and that tokens are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Hugging Face, or the mirror that stands for it.
+    HuggingFace,
+    /// Civitai.
+    Civitai,
+}
+
+/// Returns whose address it is; `None` for all other hosts, among them the storage that those two
+/// redirect to.
+pub fn owner(hosts: &ModelHosts, url: &Url) -> Option<Owner> {
+    if belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()) {
+        return Some(Owner::HuggingFace);
+    }
+    belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()).then_some(Owner::Civitai)
+}
+
 /// Returns the token that may be sent to `url`, if any. Storage hosts that a download is redirected to
 /// get none: S3 and R2 answer 400 to a signed link that comes with a token.
 pub(super) fn token_for<'a>(hosts: &'a ModelHosts, url: &Url) -> Option<&'a str> {
     let private = url.scheme() == "https" || url.scheme() == "http" && is_loopback(url);
-    if !private {
-        return None;
+    match owner(hosts, url).filter(|_| private)? {
+        Owner::HuggingFace => hosts.hf_token.as_deref(),
+        Owner::Civitai => hosts.civitai_token.as_deref(),
     }
-    if belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()) {
-        return hosts.hf_token.as_deref();
-    }
-    if belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()) {
-        return hosts.civitai_token.as_deref();
-    }
-    None
 }
 
 fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {

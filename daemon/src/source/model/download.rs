@@ -1,19 +1,22 @@
 //! One file over one connection at a time, taken up where it broke.
 
-use super::answer::{self, Accepted};
 use super::error::{ModelError, is_full};
+use super::hosts::{Web, link, not_a_model};
 use super::pause;
+use super::remote::{BodyError, Identity, Remote as _, WHOLE};
 use super::staging::blocking;
 use crate::ctx::{Ctx, Task};
-use crate::source::http::{Http, Part, Retries};
+use crate::source::http::Retries;
 use crate::store::commit::StoreError;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use proto::source::ModelSource;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
-use url::Url;
 
 /// Bytes that are written at once; more gains nothing (measured up to 4 MiB).
 const BUFFER: usize = 1 << 20;
@@ -24,9 +27,8 @@ const PROGRESS: u64 = 1 << 20;
 /// A download into a file that nobody else knows.
 #[derive(Debug)]
 pub(super) struct Download<'a> {
-    pub(super) http: &'a Http,
+    pub(super) remote: &'a Web,
     pub(super) source: &'a ModelSource,
-    pub(super) url: &'a Url,
     pub(super) staging: &'a Path,
     pub(super) task: &'a Task,
 }
@@ -36,10 +38,8 @@ pub(super) struct Download<'a> {
 struct State {
     /// Bytes that are in the file.
     received: u64,
-    /// Size of the whole file, where the host told.
-    total: Option<u64>,
-    /// ETag of the file that the bytes belong to. Without one they cannot be taken up.
-    etag: Option<String>,
+    /// The file that the bytes belong to. Without a validator they cannot be taken up.
+    identity: Option<Identity>,
 }
 
 impl Download<'_> {
@@ -60,38 +60,31 @@ impl Download<'_> {
     }
 
     async fn attempt(&self, ctx: &Ctx, file: &Arc<File>, state: &mut State) -> Result<(), ModelError> {
-        let etag = state.etag.clone().filter(|_| state.received > 0);
-        let part = etag.as_deref().map(|etag| Part { from: state.received, to: None, etag: Some(etag) });
-        let answer = self.http.get(ctx, self.url, part).await?;
-        let status = answer.response.status();
-        if part.is_some() && status.is_client_error() {
+        let known = state.identity.clone().filter(|file| state.received > 0 && file.validator.is_some());
+        let part = if known.is_some() { state.received..u64::MAX } else { WHOLE };
+        let opened = match self.remote.open(ctx, part, known.as_ref()).await {
             // Storage hosts refuse valid parts at times (huggingface/xet-core issue 897): the next
             // attempt asks for the whole file, and its answer is the one that counts.
-            state.etag = None;
-            return Err(self.broken(state.received, None));
+            Err(
+                ModelError::Refused { status: 400..500, .. }
+                | ModelError::Changed { .. }
+                | ModelError::WrongPart { .. },
+            ) if known.is_some() => {
+                state.identity = None;
+                return Err(self.broken(state.received, None));
+            }
+            opened => opened?,
+        };
+        if opened.start == 0 {
+            self.begin(file, state, opened.identity).await?;
         }
-        let accepted = answer::accept(self.source, self.http.hosts(), answer).await?;
-        let fits =
-            accepted.start == state.received && accepted.etag == state.etag && accepted.total == state.total;
-        if accepted.start > 0 && !fits {
-            state.etag = None;
-            return Err(self.broken(state.received, None));
-        }
-        if accepted.start == 0 {
-            self.begin(file, state, &accepted).await?;
-        }
-        self.receive(ctx, file, state, accepted.response).await
+        self.receive(ctx, file, state, opened.body).await
     }
 
     /// Begins the file anew and reserves its space.
-    async fn begin(
-        &self,
-        file: &Arc<File>,
-        state: &mut State,
-        accepted: &Accepted,
-    ) -> Result<(), ModelError> {
-        *state = State { received: 0, total: accepted.total, etag: accepted.etag.clone() };
-        let (file, path, total) = (file.clone(), self.staging.to_owned(), accepted.total);
+    async fn begin(&self, file: &Arc<File>, state: &mut State, identity: Identity) -> Result<(), ModelError> {
+        let (file, path, total) = (file.clone(), self.staging.to_owned(), identity.size);
+        *state = State { received: 0, identity: Some(identity) };
         blocking(move || {
             file.set_len(0).map_err(StoreError::at("write", &path))?;
             total.map_or(Ok(()), |total| reserve(&file, &path, total))
@@ -104,32 +97,33 @@ impl Download<'_> {
         ctx: &Ctx,
         file: &Arc<File>,
         state: &mut State,
-        mut response: reqwest::Response,
+        mut body: BoxStream<'static, Result<Bytes, BodyError>>,
     ) -> Result<(), ModelError> {
+        let total = state.identity.as_ref().and_then(|file| file.size);
         let mut writer = Writer::new(file.clone(), self.staging, state.received);
         let ended = loop {
             let chunk = tokio::select! {
                 () = ctx.cancel.cancelled() => return Err(ModelError::Cancelled),
-                chunk = response.chunk() => chunk,
+                chunk = body.next() => chunk,
             };
             match chunk {
-                Ok(Some(chunk)) => writer.push(&chunk).await?,
-                Ok(None) => break None,
-                Err(error) => break Some(error.without_url()),
+                Some(Ok(chunk)) => writer.push(&chunk).await?,
+                None => break None,
+                Some(Err(error)) => break Some(error),
             }
-            self.task.set(writer.end(), state.total);
-            if state.total.is_some_and(|total| writer.end() > total) {
+            self.task.set(writer.end(), total);
+            if total.is_some_and(|total| writer.end() > total) {
                 let reason = "the host sent more than it announced".to_owned();
-                return Err(answer::not_a_model(self.source, reason));
+                return Err(not_a_model(self.source, reason));
             }
         };
         state.received = writer.finish().await?;
-        let whole = state.total.is_none_or(|total| total == state.received);
+        let whole = total.is_none_or(|total| total == state.received);
         if ended.is_none() && whole { Ok(()) } else { Err(self.broken(state.received, ended)) }
     }
 
-    fn broken(&self, received: u64, source: Option<reqwest::Error>) -> ModelError {
-        ModelError::Broken { link: answer::link(self.source), received, source }
+    fn broken(&self, received: u64, source: Option<BodyError>) -> ModelError {
+        ModelError::Broken { link: link(self.source), received, source }
     }
 }
 

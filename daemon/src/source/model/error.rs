@@ -1,5 +1,6 @@
 //! Why a model could not be had, and what to do about it.
 
+use super::remote::BodyError;
 use crate::source::http::HttpError;
 use crate::store::commit::StoreError;
 use proto::ErrorKind;
@@ -43,7 +44,7 @@ pub enum ModelError {
         /// Bytes that had arrived.
         received: u64,
         /// Why, where the connection told.
-        source: Option<reqwest::Error>,
+        source: Option<BodyError>,
     },
     /// What came is not the model.
     #[error("what came from `{link}` is not the model: {reason}")]
@@ -75,6 +76,32 @@ pub enum ModelError {
     /// A bug: the work panicked.
     #[error("the work on a model ended unexpectedly")]
     Panicked,
+    /// Another file stands at the link now.
+    #[error("the file at `{link}` changed while it was fetched")]
+    Changed {
+        /// The link.
+        link: String,
+    },
+    /// The host sent another part than was asked for.
+    #[error("`{link}`: the host sent `{sent}` for `bytes={asked}`")]
+    WrongPart {
+        /// The link.
+        link: String,
+        /// First and last byte.
+        asked: String,
+        /// The host's `Content-Range`.
+        sent: String,
+    },
+    /// The daemon's credentials of a bucket cannot be used.
+    #[error("`{link}`: the credentials cannot be used: {reason}")]
+    Credentials {
+        /// The link.
+        link: String,
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
 }
 
 impl ModelError {
@@ -84,7 +111,12 @@ impl ModelError {
             Self::Link { .. } => ErrorKind::Spec,
             Self::Http(HttpError::Client(_)) => ErrorKind::Toolchain,
             Self::Http(HttpError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
-            Self::Http(_) | Self::Broken { .. } | Self::NotAModel { .. } => ErrorKind::Network,
+            Self::Http(_)
+            | Self::Broken { .. }
+            | Self::NotAModel { .. }
+            | Self::Changed { .. }
+            | Self::WrongPart { .. } => ErrorKind::Network,
+            Self::Credentials { .. } => ErrorKind::Access,
             Self::Refused { kind, .. } => *kind,
             Self::NoFile(_) => ErrorKind::NotFound,
             Self::NoSpace { .. } | Self::Store(_) => ErrorKind::Disk,
@@ -102,6 +134,8 @@ impl ModelError {
             Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
+            Self::Credentials { hint, .. } => hint,
+            Self::Changed { .. } => "try again; a link with a version or commit in it does not change",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
             Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",

@@ -5,21 +5,22 @@
 //! long as the host said, well-formed where the format can tell, and no page that says why there is
 //! no file. The link is the key: a file that stands at its place is never looked into again.
 
-mod answer;
 mod download;
 mod error;
-mod link;
+mod hosts;
 mod remote;
 mod staging;
 mod verify;
 
 pub use error::{Again, ModelError};
 pub use remote::Identity;
+use remote::Remote as _;
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::source::http::{Http, Part, Retries, Timeouts};
+use crate::source::http::{Http, Retries, Timeouts};
 use download::Download;
+use hosts::Web;
 use proto::RelPath;
 use proto::source::{Location, ModelSource};
 use staging::Staging;
@@ -41,6 +42,13 @@ impl Place<'_> {
     }
 }
 
+/// What a host tells about a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Which file it is, and its size where the host tells.
+    pub identity: Identity,
+}
+
 /// The hosts that models come from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Models {
@@ -58,28 +66,23 @@ impl Models {
         Self { http }
     }
 
-    /// Returns a model's size in bytes without fetching it; `None` where the host does not tell.
-    /// Cancel-safe.
+    /// Asks a host for a model without fetching it: at most a byte travels. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Models::fetch`]: a link that cannot be fetched is found out here.
-    pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Option<u64>, ModelError> {
+    /// As [`Models::fetch`]: a model that is missing, gated or forbidden is found out here.
+    pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Probed, ModelError> {
         if let Location::File(path) = source.location() {
-            return staging::file_size(path).await.map(Some);
+            let size = staging::file_size(path).await?;
+            return Ok(Probed { identity: Identity { size: Some(size), ..Identity::default() } });
         }
-        let url = link::url(source, self.http.hosts())?;
+        let remote = Web::new(&self.http, source)?;
         let mut retries = Retries::default();
         loop {
             // HEAD is refused by links that were signed for GET, so the first byte is asked for.
-            let part = Part { from: 0, to: Some(0), etag: None };
-            let error = match self.http.get(ctx, &url, Some(part)).await {
-                Ok(answer) => match answer::accept(source, self.http.hosts(), answer).await {
-                    Ok(accepted) => return Ok(accepted.total),
-                    Err(error) => error,
-                },
-                Err(error) => ModelError::from(error),
-            };
-            pause(ctx, &mut retries, error).await?;
+            match remote.open(ctx, 0..1, None).await {
+                Ok(opened) => return Ok(Probed { identity: opened.identity }),
+                Err(error) => pause(ctx, &mut retries, error).await?,
+            }
         }
     }
 
@@ -100,8 +103,8 @@ impl Models {
         if let Location::File(path) = source.location() {
             staging.take_file(path).await?;
         } else {
-            let url = link::url(source, self.http.hosts())?;
-            let download = Download { http: &self.http, source, url: &url, staging: staging.path(), task };
+            let remote = Web::new(&self.http, source)?;
+            let download = Download { remote: &remote, source, staging: staging.path(), task };
             download.run(ctx).await?;
         }
         let size = staging.publish(source, place.target.file_name()).await?;

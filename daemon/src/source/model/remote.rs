@@ -14,10 +14,12 @@ pub(super) trait Remote: Send + Sync {
     /// Host that connections are counted for. It may become known only with the first answer.
     fn host(&self) -> String;
 
-    /// Asks for a part of the file; its end may lie behind the file's end. Makes one attempt. Cancel-safe.
+    /// Asks for a part of the file; its end may lie behind the file's end. [`WHOLE`] asks for the whole
+    /// file in the plainest way, which hosts understand that refuse parts. Makes one attempt. Cancel-safe.
     ///
-    /// With `expected`, the answer is refused by [`ModelError`] unless it belongs to that very file, as
-    /// far as the host lets one tell. A host that cannot serve parts answers with the whole file.
+    /// With `expected`, the answer is refused by [`ModelError::Changed`] unless it belongs to that very
+    /// file, as far as the host lets one tell. A host that cannot serve parts answers with the whole
+    /// file; one that sends another part than was asked for is refused by [`ModelError::WrongPart`].
     fn open(
         &self,
         ctx: &Ctx,
@@ -25,6 +27,9 @@ pub(super) trait Remote: Send + Sync {
         expected: Option<&Identity>,
     ) -> impl Future<Output = Result<Opened, ModelError>> + Send;
 }
+
+/// The part that is the whole file.
+pub(super) const WHOLE: Range<u64> = 0..u64::MAX;
 
 /// What tells one file of a host from another that stands at the same link later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,21 @@ pub struct Identity {
     pub commit: Option<String>,
 }
 
+impl Identity {
+    /// Returns whether both are one file, as far as can be told.
+    ///
+    /// The content's checksum decides where both know it: a branch moves on and storage hosts take turns,
+    /// each with an ETag of its own, while the file stays the same. Then the validator, then the commit.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        let other_size = self.size.zip(other.size).is_some_and(|(a, b)| a != b);
+        let by = |of: fn(&Self) -> Option<&String>| of(self).zip(of(other));
+        let told = by(|file| file.sha256.as_ref())
+            .or_else(|| by(|file| file.validator.as_ref()))
+            .or_else(|| by(|file| file.commit.as_ref()));
+        !other_size && told.is_none_or(|(a, b)| a == b)
+    }
+}
+
 /// An answer that carries the file or a part of it.
 pub(super) struct Opened {
     /// Offset of the body's first byte in the file.
@@ -58,3 +78,30 @@ pub(super) struct Opened {
 
 /// Why a body ended early.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strongest_sign_that_both_have_decides() {
+        let file = |size, validator: &str, sha256: &str, commit: &str| {
+            let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            Identity { size, validator: text(validator), sha256: text(sha256), commit: text(commit) }
+        };
+        let first = file(Some(1), "\"a\"", "s", "c");
+        let table = [
+            (file(Some(1), "\"b\"", "s", "d"), true, "another storage host, a newer commit"),
+            (file(Some(1), "\"a\"", "t", "c"), false, "another checksum"),
+            (file(Some(2), "\"a\"", "s", "c"), false, "another size"),
+            (file(None, "\"a\"", "", "d"), true, "the same ETag"),
+            (file(None, "\"b\"", "", "c"), false, "another ETag"),
+            (file(None, "", "", "d"), false, "another commit"),
+            (file(None, "", "", ""), true, "nothing is known"),
+        ];
+        for (second, same, why) in table {
+            assert_eq!(first.is_same_file(&second), same, "{why}");
+            assert_eq!(second.is_same_file(&first), same, "{why}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Where a model lies until it is proved: out of ComfyUI's sight, on the disk it will stay on.
 
-use super::answer::not_a_model;
 use super::error::ModelError;
+use super::hosts::not_a_model;
 use super::verify;
 use crate::store::commit::{StoreError, create_dir_all, publish};
 use proto::source::ModelSource;

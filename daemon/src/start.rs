@@ -4,7 +4,8 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::realize::job::Jobs;
-use crate::realize::{Realization, Request};
+use crate::realize::{Realization, Request, clean};
+use crate::source::Sources;
 use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::supervise::{Launch, Ready, Supervisor};
@@ -29,13 +30,13 @@ pub struct Address {
 /// What the realize or the start says.
 pub async fn start(
     ctx: &Ctx,
-    config: &Config,
+    sources: &Sources,
     jobs: &Jobs,
     supervisor: &Supervisor,
     wanted: (Request, Address),
 ) -> Result<(Arc<Realization>, Ready), Error> {
     let (request, address) = wanted;
-    let spec = Arc::clone(&request.spec);
+    let (spec, in_use, offline) = (Arc::clone(&request.spec), request.in_use.clone(), request.mode.offline);
     let realization = jobs.realize(ctx, request).await?;
     let running = supervisor.find(&realization.layout.home.root);
     if let Some(InstanceInfo { state: InstanceState::Ready { .. }, generation, .. }) = running
@@ -43,7 +44,11 @@ pub async fn start(
     {
         ctx.progress.note(format!("stopping the ComfyUI that runs the generation before ({generation})"));
     }
-    let ready = supervisor.ensure_ready(ctx, launch(config, &spec, &realization, address)?).await?;
+    if in_use.runs(&realization.layout.generation_dir()).is_none() {
+        clean(ctx, sources, &realization, &in_use, offline).await;
+    }
+    let launch = launch(&sources.config, &spec, &realization, address)?;
+    let ready = supervisor.ensure_ready(ctx, launch).await?;
     Ok((realization, ready))
 }
 

@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
+mod clean;
 mod client;
 mod crashes;
 mod daemon;
 mod dry_run;
 mod errors;
+mod fetch;
+mod fetch_crashes;
+mod fetch_hosts;
 mod home;
+mod hub_cache;
 mod interrupt;
+mod model_links;
+mod model_problems;
 mod offline;
 mod progress;
 mod realize;

@@ -3,7 +3,7 @@
 use comfyd::config::ModelHosts;
 use comfyd::ctx::{Ctx, Task};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::source::model::{Fetched, ModelError, Models, Place};
+use comfyd::source::model::{Fetched, ModelError, Models, Place, Probed};
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use proto::{ErrorKind, RelPath};
@@ -38,6 +38,7 @@ impl Here {
             hf_endpoint: Some(hub.url("")),
             civitai_token: Some("civitai-s3cr3t".to_owned()),
             civitai_endpoint: Some(civitai.url("")),
+            ..ModelHosts::default()
         })
     }
 
@@ -48,13 +49,15 @@ impl Here {
     async fn fetch(&self, link: &str, target: &str) -> Result<u64, ModelError> {
         let target = RelPath::new(target).unwrap();
         let place = Place { models_dir: self.dir.path(), target: &target };
-        match self.models.fetch(&self.ctx, &source(link), place, &self.task()).await? {
-            Fetched::New(new) => Ok(new.size),
-            Fetched::Elsewhere => panic!("nobody else fetches"),
+        let (source, task) = (source(link), self.task());
+        let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
+        match self.models.fetch(&self.ctx, &source, place, &task, turn).await? {
+            Fetched::Here { size } => Ok(size),
+            Fetched::Lost => panic!("nobody else fetches"),
         }
     }
 
-    async fn probe(&self, link: &str) -> Result<Option<u64>, ModelError> {
+    async fn probe(&self, link: &str) -> Result<Probed, ModelError> {
         self.models.probe(&self.ctx, &source(link)).await
     }
 
@@ -99,7 +102,7 @@ async fn a_file_comes_whole_and_under_its_name_only() {
     server.put("/a.pth", content.clone());
     let here = Here::new();
     let link = server.url("/a.pth");
-    assert_eq!(here.probe(&link).await.unwrap(), Some(3_000_000));
+    assert_eq!(here.probe(&link).await.unwrap().identity.size, Some(3_000_000));
     assert_eq!(here.fetch(&link, "upscale_models/x/a.pth").await.unwrap(), 3_000_000);
     assert!(std::fs::read(here.path("upscale_models/x/a.pth")).unwrap() == content);
     let listed: Vec<_> = std::fs::read_dir(here.path("upscale_models")).unwrap().collect();
@@ -218,7 +221,7 @@ async fn a_token_goes_to_its_host_and_no_further() {
     let stored = ("localhost".to_owned(), None);
     let asked = |token: &str| ("127.0.0.1".to_owned(), Some(format!("Bearer {token}")));
     assert_eq!(tokens(&hub), [asked("hf-s3cr3t"), stored.clone(), stored.clone(), stored]);
-    assert_eq!(tokens(&civitai), [asked("civitai-s3cr3t")]);
+    assert_eq!(tokens(&civitai), [asked("civitai-s3cr3t"), asked("civitai-s3cr3t")], "its API, its link");
 }
 
 #[tokio::test]
@@ -255,7 +258,7 @@ async fn refusals_say_what_to_do_and_hold_no_secret() {
         ("hf://o/r@v9/a.bin", ErrorKind::NotFound, "/o/r"),
         ("hf://o/none/a.bin", ErrorKind::NotFound, "HF_TOKEN"),
         ("civitai://models/7", ErrorKind::Access, "CIVITAI_TOKEN"),
-        (&signed, ErrorKind::Access, "signed link"),
+        (&signed, ErrorKind::Access, "fresh link"),
     ];
     for (link, kind, hint) in table {
         for error in [here.fetch(link, "vae/a.bin").await.unwrap_err(), here.probe(link).await.unwrap_err()] {
@@ -310,7 +313,7 @@ async fn a_file_of_this_machine_is_linked_not_copied() {
     let original = here.path("original.bin");
     std::fs::write(&original, "model").unwrap();
     let link = original.display().to_string();
-    assert_eq!(here.probe(&link).await.unwrap(), Some(5));
+    assert_eq!(here.probe(&link).await.unwrap().identity.size, Some(5));
     assert_eq!(here.fetch(&link, "vae/a.bin").await.unwrap(), 5);
     let inode = |path: &PathBuf| std::fs::metadata(path).unwrap().ino();
     assert_eq!(inode(&here.path("vae/a.bin")), inode(&original));

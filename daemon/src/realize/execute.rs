@@ -6,14 +6,15 @@
 
 use super::generation;
 use super::layout::Layout;
-use super::plan::is_built;
-use super::{RealizeError, models, repositories};
+use super::plan::{Disk, Facts, is_built};
+use super::{InUse, RealizeError, clean, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::places::generation as names;
 use crate::store::{StoreError, tree};
+use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
 use proto::{Lock, Plan, Spec};
@@ -32,8 +33,12 @@ pub struct Work {
     pub layout: Layout,
     /// What is to be done.
     pub plan: Plan,
-    /// Generations that a running process uses: never removed.
-    pub in_use: Vec<String>,
+    /// What the plan was made from.
+    pub disk: Disk,
+    /// What was asked for it.
+    pub facts: Facts,
+    /// What runs: neither removed nor cleaned.
+    pub in_use: InUse,
     /// Nothing may be fetched.
     pub offline: bool,
 }
@@ -44,7 +49,6 @@ pub struct Work {
 /// # Errors
 /// The first thing that could not be done.
 pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
-    check_space(&work.plan)?;
     ctx.progress.phase("execute");
     let ctx = ctx.child();
     // Fires on the first error, or when nobody waits any more: blocking siblings see it too.
@@ -52,14 +56,6 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
     blocking(&work, generation::make_links).await?;
     blocking(&work, generation::prune).await
-}
-
-/// Refuses before the first byte when the known need is more than there is.
-fn check_space(plan: &Plan) -> Result<(), RealizeError> {
-    match plan.disk.iter().find(|disk| disk.needed_bytes > disk.available_bytes) {
-        Some(disk) => Err(RealizeError::NoSpace(disk.clone())),
-        None => Ok(()),
-    }
 }
 
 /// Makes ComfyUI, the custom nodes and the environment.
@@ -70,10 +66,11 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     }
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
-    let (comfy, venv) = (staging.path().join(names::COMFY), staging.path().join(names::VENV));
+    let venv = staging.path().join(names::VENV);
     tokio::try_join!(
-        repositories::comfy(ctx, work, &comfy),
+        repositories::comfy(ctx, work, staging.path()),
         repositories::custom_nodes(ctx, work),
+        clean::standing(ctx, work).map(Ok),
         environment(ctx, work, &venv),
     )?;
     let place = staging.path().to_owned();
@@ -101,7 +98,7 @@ async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), Realize
         task.done("");
     }
     blocking(work, generation::unlink_unfinished).await?;
-    repositories::custom_nodes(ctx, work).await?;
+    tokio::try_join!(repositories::custom_nodes(ctx, work), clean::standing(ctx, work).map(Ok))?;
     install_scripts(ctx, work, dir).await
 }
 

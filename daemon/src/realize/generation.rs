@@ -110,8 +110,9 @@ pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
     let home = &work.layout.home;
     let previous = Record::read(&work.layout.generation_dir())?.and_then(|record| record.previous);
     for name in tree::published(&home.generations())? {
-        let is_kept =
-            name == work.layout.generation || Some(&name) == previous.as_ref() || work.in_use.contains(&name);
+        let is_kept = name == work.layout.generation
+            || Some(&name) == previous.as_ref()
+            || work.in_use.runs(&home.generation(&name)).is_some();
         if !is_kept {
             tree::remove_tree(&home.generation(&name))?;
         }

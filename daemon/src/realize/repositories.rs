@@ -1,9 +1,12 @@
 //! Checkouts: ComfyUI into the generation, custom nodes into the cache that all versions share.
 
 use super::RealizeError;
+use super::clean::{comfy_place, node_place};
 use super::execute::{Work, blocking};
 use crate::ctx::Ctx;
+use crate::source::git::Tracked;
 use crate::store::commit::{self, StagingDir};
+use crate::store::places::generation::COMFY;
 use futures_util::future::try_join_all;
 use proto::event::{TaskKind, Unit};
 use proto::lock::LockedRepo;
@@ -15,9 +18,11 @@ use tokio::sync::Semaphore;
 /// Repositories that are fetched and checked out at the same time.
 const AT_ONCE: usize = 4;
 
-/// Checks ComfyUI out into `to`, which is not published yet.
-pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, to: &Path) -> Result<(), RealizeError> {
-    checkout(ctx, work, "ComfyUI", &work.lock.comfy, to).await
+/// Checks ComfyUI out into a generation's directory, which is not published yet.
+pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, staging: &Path) -> Result<(), RealizeError> {
+    let place = comfy_place(&work.lock, staging);
+    let tracked = checkout(ctx, work, COMFY, &work.lock.comfy, &place.dir).await?;
+    blocking(work, move |_| tracked.save(&place)).await
 }
 
 /// Makes every custom node's checkout that the plan wants.
@@ -46,10 +51,12 @@ async fn publish_checkout(
     place: &Path,
 ) -> Result<(), RealizeError> {
     let staging = StagingDir::beside(place);
-    checkout(ctx, work, name, repo, staging.path()).await?;
+    let tracked = checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());
     let published = blocking(work, move |work| {
         commit::sweep_abandoned(&work.sources.config.nodes_cache);
+        // First: where someone else is faster, its entries are suspects of the next look and no more.
+        tracked.save(&node_place(&to))?;
         commit::sync_tree(&from)?;
         commit::publish(&from, &to)
     });
@@ -65,7 +72,7 @@ async fn checkout(
     name: &str,
     repo: &LockedRepo,
     to: &Path,
-) -> Result<(), RealizeError> {
+) -> Result<Tracked, RealizeError> {
     let at = |source| RealizeError::Repository { name: name.to_owned(), source };
     let task = ctx.progress.task(TaskKind::Repository, name, Unit::Objects);
     let git = &work.sources.git;
@@ -74,6 +81,9 @@ async fn checkout(
     for pointer in &done.lfs_pointers {
         ctx.progress.warn(format!("`{pointer}` of {name} is a Git LFS pointer, not the file itself"));
     }
+    for link in &done.left_out {
+        ctx.progress.warn(format!("`{link}` of {name} is a link out of its repository: it was left out"));
+    }
     task.done(format!("{} files at {}", done.files, repo.commit.short()));
-    Ok(())
+    Ok(done.tracked)
 }

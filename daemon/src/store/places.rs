@@ -32,7 +32,7 @@ impl Home {
     /// A relative `COMFY_HOME`, or one with `..`.
     pub fn find(config: &Config, id: &VersionId, comfy_home: Option<&str>) -> Result<Self, HomeError> {
         let Some(template) = comfy_home.filter(|text| !text.is_empty()) else {
-            let root = config.homes.join(format!("comfy-{id}"));
+            let root = config.homes.join(format!("{HOME_PREFIX}{id}"));
             return Ok(Self {
                 root,
                 models: config.models_dir.clone().unwrap_or_else(|| config.homes.join("models")),
@@ -70,16 +70,31 @@ impl Home {
         self.root.join(".comfyd.lock")
     }
 
-    /// The lock file that whoever fetches a model to this place holds. In a directory where ComfyUI
-    /// lists nothing.
-    pub fn model_lock(&self, target: &RelPath) -> PathBuf {
-        self.models.join(".comfyd/locks").join(format!("{}.lock", digest(&target.as_str())))
-    }
-
     /// Place of a model.
     pub fn model(&self, target: &RelPath) -> PathBuf {
         self.models.join(target.as_str())
     }
+}
+
+/// Directory in a models directory that ComfyUI lists nothing of: unfinished files, and the index of links.
+const HIDDEN: &str = ".comfyd";
+
+/// The index of a models directory: which file came from which link.
+pub fn links_file(models: &Path) -> PathBuf {
+    models.join(HIDDEN).join("links.json")
+}
+
+/// The lock file that whoever changes that index holds.
+pub fn links_lock(models: &Path) -> PathBuf {
+    models.join(HIDDEN).join("links.lock")
+}
+
+/// Name of a home without its version's id.
+const HOME_PREFIX: &str = "comfy-";
+
+/// Tells whether a directory beside the homes has the name of one.
+pub fn is_home_name(name: &str) -> bool {
+    name.starts_with(HOME_PREFIX)
 }
 
 /// Parent of the homes that a template with [`ID_MARK`] names.
@@ -100,19 +115,32 @@ pub mod generation {
     pub const MODEL_PATHS: &str = "extra_model_paths.yaml";
     /// The record, written last.
     pub const RECORD: &str = "realization.json";
+    /// What git knows of ComfyUI's files, for keeping them clean.
+    pub const COMFY_INDEX: &str = "comfyui.index";
     /// A copy of the lock, for machines that share the volume but not the user's cache.
     pub const LOCK: &str = "lock.json";
 }
 
 /// Place of a version's lock.
 pub fn lock_file(config: &Config, id: &VersionId) -> PathBuf {
-    config.cache_root.join("resolved").join(format!("{id}.lock.json"))
+    lock_files(config).join(format!("{id}.lock.json"))
+}
+
+/// Directory of all versions' locks.
+pub fn lock_files(config: &Config) -> PathBuf {
+    config.cache_root.join("resolved")
 }
 
 /// Place of a custom node's checkout, `<repo>@<commit>`. The commit names the content, so two owners'
 /// repositories of one name lie side by side.
 pub fn node_checkout(config: &Config, repo: &str, commit: &CommitId) -> PathBuf {
     config.nodes_cache.join(format!("{}@{commit}", repository_name(repo)))
+}
+
+/// Place of the index of a custom node's checkout: what git knows of its files.
+pub fn node_index(checkout: &Path) -> PathBuf {
+    let name = checkout.file_name().unwrap_or_default().to_string_lossy();
+    checkout.with_file_name(".comfyd").join(format!("{name}.index"))
 }
 
 /// Last component of a repository's URL without `.git`, as a safe file name.

@@ -26,7 +26,7 @@ async fn a_commit_is_fetched_once_without_history_and_checked_out() {
     let missing = here.git.read_file(node.url(), &commit, "pkg/c.py").await.unwrap();
     assert_eq!(remote.requests(), requests, "what is cached needs no network");
 
-    assert_eq!(checkout, Checkout { files: 4, lfs_pointers: vec![] });
+    assert_eq!((checkout.files, checkout.lfs_pointers, checkout.left_out), (4, vec![], vec![]));
     assert_eq!(read(&dest.join("link")), "print()\n");
     assert_eq!(std::fs::metadata(dest.join("run.sh")).unwrap().permissions().mode() & 0o111, 0o111);
     assert!(!dest.join(".git").exists());
@@ -61,6 +61,26 @@ async fn submodules_are_fetched_and_checked_out_with_their_parent() {
         caches.map(|e| e.unwrap().path()).find(|path| path.display().to_string().contains("inner-"));
     std::fs::remove_dir_all(inner_cache.unwrap()).unwrap();
     assert!(!here.git.has(outer.url(), &commit), "a commit without its submodules is not there");
+}
+
+#[tokio::test]
+async fn links_that_lead_out_of_the_checkout_are_not_written() {
+    let remote = GitRemote::start();
+    let (node, inner) = (remote.repository("node"), remote.repository("inner"));
+    for (link, target) in [("in", "d/../a.py"), ("up", "d/../../x"), ("abs", "/etc/passwd")] {
+        std::os::unix::fs::symlink(target, inner.path().join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("../a.py", inner.path().join("parent")).unwrap();
+    std::os::unix::fs::symlink("../../x", inner.path().join("higher")).unwrap();
+    let leaf = inner.commit(&[("b.py", "b")]);
+    node.commit(&[("a.py", "a")]);
+    let commit = id(&node.submodule("sub", "../inner.git", &leaf));
+    let here = Here::new();
+    here.fetch(node.url(), &commit).await.unwrap();
+    let (dest, checkout) = here.checkout(node.url(), &commit).await.unwrap();
+    assert_eq!(checkout.left_out, ["sub/abs", "sub/higher", "sub/in", "sub/up"]);
+    assert_eq!(read(&dest.join("sub/parent")), "a", "within the whole checkout it may lead anywhere");
+    assert!(checkout.left_out.iter().all(|link| dest.join(link).symlink_metadata().is_err()));
 }
 
 #[tokio::test]

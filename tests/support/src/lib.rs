@@ -1,16 +1,24 @@
 //! Test environment of comfyd: real tools, and doubles of every outside thing.
 #![allow(clippy::unwrap_used, reason = "a test environment that cannot be made is a failed test")]
 
+pub mod bucket;
+pub mod civitai;
 pub mod comfyui;
 pub mod env;
 pub mod file_server;
 pub mod git_remote;
+pub mod hub;
+pub mod pod;
 pub mod process;
+#[cfg(test)]
+mod raw;
 pub mod script_daemon;
+mod seen;
 mod serve;
 pub mod tools;
 pub mod wheels;
 
 pub use env::TestEnv;
+pub use seen::Seen;
 pub use tools::{plain_path, python_path, uv_path};
 pub use wheels::{SimpleIndex, Wheel};

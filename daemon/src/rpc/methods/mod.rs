@@ -3,12 +3,12 @@
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::realize::Request;
+use crate::realize::{InUse, Request};
 use crate::resolve::Mode;
 use crate::store::places::Home;
 use crate::store::specs::{self, Loaded};
 use proto::error::METHOD_NOT_FOUND;
-use proto::method::{self as verb, InstanceState, Method, Target};
+use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -83,11 +83,8 @@ fn load(daemon: &Daemon, target: &Target) -> Result<(Loaded, Home), Error> {
 /// the spec's.
 fn request(daemon: &Daemon, loaded: &Loaded, home: Home, mode: Mode) -> Request {
     let offline = mode.offline || daemon.config.offline || loaded.spec.options.offline;
-    let mine = home.root.display().to_string();
-    let has_ended = |state: &_| matches!(state, InstanceState::Exited | InstanceState::Failed { .. });
-    let instances = daemon.supervisor.instances().into_iter();
-    let in_use = instances.filter(|instance| instance.home == mine && !has_ended(&instance.state));
-    let in_use = in_use.map(|instance| instance.generation).collect();
+    let supervisor = daemon.supervisor.clone();
+    let in_use = InUse::new(move || supervisor.instances());
     Request { spec: Arc::new(loaded.spec.clone()), home, mode: Mode { offline, ..mode }, in_use }
 }
 

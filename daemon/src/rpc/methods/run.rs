@@ -17,7 +17,7 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
     // Before minutes of loading: a workflow that cannot run is refused at once.
     let workflow = serde_json::from_str(params.workflow.get());
     let graph = Graph::parse(workflow.map_err(|source| Error::Params { method: Run::NAME, source })?)?;
-    let (_, ready) = start(ctx, &daemon.config, &daemon.jobs, &daemon.supervisor, parts).await?;
+    let (_, ready) = start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, parts).await?;
     let request = RunRequest {
         graph,
         inputs: params.inputs,

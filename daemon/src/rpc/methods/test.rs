@@ -16,7 +16,7 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
     let (loaded, home) = load(daemon, &params.target)?;
     let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
     let parts = (request, Address::default());
-    let (realization, ready) = start(ctx, &daemon.config, &daemon.jobs, &daemon.supervisor, parts).await?;
+    let (realization, ready) = start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, parts).await?;
     let (present, mut checks) = present(&realization);
     checks.extend(run::checks(ctx, &ready, &present).await?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);

@@ -12,6 +12,7 @@ pub(super) async fn ui(daemon: &Daemon, ctx: &Ctx, params: Ui) -> Result<UiAnswe
     let (loaded, home) = load(daemon, &params.target)?;
     let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
     let address = Address { port: params.port, listen: params.listen };
-    let (_, ready) = start(ctx, &daemon.config, &daemon.jobs, &daemon.supervisor, (request, address)).await?;
+    let (_, ready) =
+        start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, (request, address)).await?;
     Ok(UiAnswer { already_running: !ready.started, instance: ready.info })
 }

@@ -4,34 +4,45 @@ use super::blocking::Control;
 use super::cache::{Cache, Cached};
 use super::error::GitError;
 use super::submodules::{self, MAX_DEPTH};
+use super::tracked::Tracked;
 use super::url::RepoUrl;
 use crate::store::commit::{StoreError, create_dir_all};
-use gix::bstr::ByteSlice as _;
-use gix::index::entry::Mode;
+use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::index::entry::{Flags, Mode};
+use gix::index::{Entry, State};
 use proto::CommitId;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What was written.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct Checkout {
     /// Number of files, those of submodules included.
     pub files: usize,
     /// Files that hold only a pointer to Git LFS, which comfyd does not follow; sorted.
     pub lfs_pointers: Vec<String>,
+    /// Symbolic links that lead out of the checkout and were not written; sorted.
+    pub left_out: Vec<String>,
+    /// What was written, for keeping it clean.
+    pub tracked: Tracked,
 }
 
 /// A pointer file is smaller than this: Git LFS specification, "The Pointer".
-const LFS_POINTER_LIMIT: u64 = 1024;
+const LFS_POINTER_LIMIT: usize = 1024;
 const LFS_POINTER_START: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
 /// Threads that write files: measured, two are a third faster than one, more are not.
 const WRITERS: usize = 2;
 
+/// Writes the files of a commit and of its submodules that are `wanted`. The others are in
+/// [`Checkout::tracked`] too, marked as skipped.
 pub(super) fn write(
     cache: &Cache,
     (url, commit): (RepoUrl, &CommitId),
     dest: &Path,
+    wanted: &dyn Fn(&BStr) -> bool,
     control: &Control,
 ) -> Result<Checkout, GitError> {
     create_dir_all(dest)?;
@@ -40,79 +51,168 @@ pub(super) fn write(
         let not_empty = std::io::ErrorKind::DirectoryNotEmpty.into();
         return Err(StoreError::at("check out into", dest)(not_empty).into());
     }
-    let mut checkout = Checkout::default();
-    write_nested(cache, (url, commit), (dest, "", 0), control, &mut checkout)?;
+    let mut writing = Writing { cache, wanted, control, checkout: Checkout::default() };
+    writing.nested((url, commit), (dest, "", 0))?;
+    let mut checkout = writing.checkout;
     checkout.lfs_pointers.sort();
+    checkout.left_out.sort();
     Ok(checkout)
 }
 
-fn write_nested(
-    cache: &Cache,
-    (url, commit): (RepoUrl, &CommitId),
-    (dest, prefix, depth): (&Path, &str, usize),
-    control: &Control,
-    checkout: &mut Checkout,
-) -> Result<(), GitError> {
-    let cached = Cached::get(cache, url, commit)?;
-    if depth > MAX_DEPTH {
-        return Err(cached.content("its submodules nest too deeply".to_owned()));
-    }
-    let written = write_one(&cached, dest, control);
-    if matches!(written, Err(GitError::Cache { .. })) {
-        // Objects that cannot be read never heal; the next fetch gets them anew.
-        cache.discard(&cached.url)?;
-    }
-    checkout.files += written?;
-    checkout.lfs_pointers.extend(lfs_pointers(&cached, prefix)?);
-    for submodule in submodules::of(&cached)? {
-        let path = gix::path::from_bstr(submodule.path.as_bstr());
-        let path = path.map_err(|error| cached.content(error.to_string()))?;
-        let inner = (dest.join(&path), format!("{prefix}{}/", submodule.path));
-        let place = (inner.0.as_path(), inner.1.as_str(), depth + 1);
-        write_nested(cache, (submodule.url, &submodule.commit), place, control, checkout)?;
-    }
-    Ok(())
+struct Writing<'a> {
+    cache: &'a Cache,
+    wanted: &'a dyn Fn(&BStr) -> bool,
+    control: &'a Control,
+    checkout: Checkout,
 }
 
-fn write_one(cached: &Cached, dest: &Path, control: &Control) -> Result<usize, GitError> {
-    let failed = || GitError::cache("check out", cached.url.shown());
-    let tree = cached.tree()?.id;
-    // This refuses `.git`, `..` and their disguises as path components.
-    let index = cached.repo.index_from_tree(&tree);
-    let mut index = index.map_err(|error| cached.content(format!("it has an unsafe file name: {error}")))?;
-    let source = gix::worktree::stack::state::attributes::Source::IdMapping;
-    let mut options = cached.repo.checkout_options(source).map_err(failed())?;
-    options.destination_is_initially_empty = true;
-    options.thread_limit = Some(WRITERS);
-    // gix's own count leaves symbolic links out and submodules in.
-    let count = index.entries().iter().filter(|entry| entry.mode != Mode::COMMIT).count();
-    let counters = &control.counters;
-    counters.objects_total.fetch_add(count, Ordering::Relaxed);
-    let files = Files(counters.objects.clone());
-    let objects = cached.repo.objects.clone().into_arc();
-    let objects = objects.map_err(|source| StoreError::at("read", cached.repo.path())(source))?;
-    let outcome = gix::worktree::state::checkout(
-        &mut index,
-        dest,
-        objects,
-        &files,
-        &gix::progress::Discard,
-        &control.interrupt,
-        options,
-    );
-    // gix calls an interrupted checkout a success.
-    if control.interrupted() {
-        return Err(GitError::Cancelled(cached.url.shown().to_owned()));
+impl Writing<'_> {
+    fn nested(
+        &mut self,
+        (url, commit): (RepoUrl, &CommitId),
+        (dest, prefix, depth): (&Path, &str, usize),
+    ) -> Result<(), GitError> {
+        let cached = Cached::get(self.cache, url, commit)?;
+        if depth > MAX_DEPTH {
+            return Err(cached.content("its submodules nest too deeply".to_owned()));
+        }
+        let written = self.one(&cached, dest, prefix);
+        if matches!(written, Err(GitError::Cache { .. })) {
+            // Objects that cannot be read never heal; the next fetch gets them anew.
+            self.cache.discard(&cached.url)?;
+        }
+        written?;
+        for submodule in submodules::of(&cached)? {
+            let path = gix::path::from_bstr(submodule.path.as_bstr());
+            let path = path.map_err(|error| cached.content(error.to_string()))?;
+            let (inner, prefix) = (dest.join(&path), format!("{prefix}{}/", submodule.path));
+            self.nested((submodule.url, &submodule.commit), (&inner, &prefix, depth + 1))?;
+        }
+        Ok(())
     }
-    let outcome = outcome.map_err(failed())?;
-    if let Some(record) = outcome.errors.into_iter().next() {
-        return Err(failed()(record.error));
+
+    fn one(&mut self, cached: &Cached, dest: &Path, prefix: &str) -> Result<(), GitError> {
+        let failed = || GitError::cache("check out", cached.url.shown());
+        let tree = cached.tree()?.id;
+        // This refuses `.git`, `..` and their disguises as path components.
+        let index = cached.repo.index_from_tree(&tree);
+        let mut index =
+            index.map_err(|error| cached.content(format!("it has an unsafe file name: {error}")))?;
+        self.leave_out_escaping_links(cached, &mut index, prefix)?;
+        let mut count = 0;
+        for (entry, path) in index.entries_mut_with_paths() {
+            let is_wanted = (self.wanted)(BString::from([prefix.as_bytes(), path].concat()).as_bstr());
+            entry.flags.set(Flags::SKIP_WORKTREE, !is_wanted);
+            // gix's own count leaves symbolic links out and submodules in.
+            count += usize::from(is_wanted && entry.mode != Mode::COMMIT);
+        }
+        let objects = cached.repo.objects.clone().into_arc();
+        let objects = objects.map_err(|source| StoreError::at("read", cached.repo.path())(source))?;
+        let objects = Pointers { objects, found: Arc::default() };
+        let outcome = self.write_index(cached, &mut index, dest, (count, objects.clone()))?;
+        if let Some(record) = outcome.errors.into_iter().next() {
+            return Err(failed()(record.error));
+        }
+        if let Some(collision) = outcome.collisions.first() {
+            let reason = format!("two of its files have one name on this filesystem: `{}`", collision.path);
+            return Err(cached.content(reason));
+        }
+        self.checkout.files += count;
+        let pointers = objects.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_pointer = |entry: &&Entry| {
+            entry.mode != Mode::SYMLINK
+                && !entry.flags.contains(Flags::SKIP_WORKTREE)
+                && pointers.contains(&entry.id)
+        };
+        let found = index.entries().iter().filter(is_pointer);
+        self.checkout.lfs_pointers.extend(found.map(|entry| format!("{prefix}{}", entry.path(&index))));
+        self.checkout.tracked.add(prefix, &index);
+        Ok(())
     }
-    if let Some(collision) = outcome.collisions.first() {
-        let reason = format!("two of its files have one name on this filesystem: `{}`", collision.path);
-        return Err(cached.content(reason));
+
+    fn write_index(
+        &self,
+        cached: &Cached,
+        index: &mut State,
+        dest: &Path,
+        (count, objects): (usize, Pointers),
+    ) -> Result<gix::worktree::state::checkout::Outcome, GitError> {
+        let failed = || GitError::cache("check out", cached.url.shown());
+        let source = gix::worktree::stack::state::attributes::Source::IdMapping;
+        let mut options = cached.repo.checkout_options(source).map_err(failed())?;
+        options.destination_is_initially_empty = true;
+        options.thread_limit = Some(WRITERS);
+        let counters = &self.control.counters;
+        counters.objects_total.fetch_add(count, Ordering::Relaxed);
+        let files = Files(counters.objects.clone());
+        let discard = gix::progress::Discard;
+        let stop = &self.control.interrupt;
+        let outcome = gix::worktree::state::checkout(index, dest, objects, &files, &discard, stop, options);
+        // gix calls an interrupted checkout a success.
+        if self.control.interrupted() {
+            return Err(GitError::Cancelled(cached.url.shown().to_owned()));
+        }
+        outcome.map_err(failed())
     }
-    Ok(count)
+
+    /// Takes symbolic links that lead out of the checkout away: whoever writes through one, a custom node
+    /// or comfyd itself, would write into a place that the repository's author chose.
+    fn leave_out_escaping_links(
+        &mut self,
+        cached: &Cached,
+        index: &mut State,
+        prefix: &str,
+    ) -> Result<(), GitError> {
+        let mut bad = HashSet::new();
+        for entry in index.entries().iter().filter(|entry| entry.mode == Mode::SYMLINK) {
+            let target = cached.repo.find_object(entry.id);
+            let target = target.map_err(GitError::cache("read", cached.url.shown()))?;
+            let path = BString::from([prefix.as_bytes(), entry.path(index)].concat());
+            if !stays_inside(path.as_bstr(), &target.data) {
+                bad.insert(entry.path(index).to_owned());
+                self.checkout.left_out.push(path.to_string());
+            }
+        }
+        if !bad.is_empty() {
+            index.remove_entries(|_, path, _| bad.contains(path));
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a symbolic link at `path` leads to a place in the same tree. Steps up count only at the
+/// start of the target: the directories that the link itself lies in are real ones, but what a later
+/// `..` leads to depends on other links.
+fn stays_inside(path: &BStr, target: &[u8]) -> bool {
+    let depth = path.find_iter(b"/").count();
+    let mut parts = target.split_str("/").filter(|part| !matches!(*part, b"" | b".")).peekable();
+    let mut up = 0;
+    while parts.next_if_eq(&b"..".as_slice()).is_some() {
+        up += 1;
+    }
+    !target.starts_with(b"/") && up <= depth && parts.all(|part| part != b"..")
+}
+
+/// The objects of a repository; those that are pointers to Git LFS are noted as they go by.
+#[derive(Clone)]
+struct Pointers {
+    objects: gix::OdbHandleArc,
+    found: Arc<Mutex<HashSet<gix::ObjectId>>>,
+}
+
+impl gix::objs::Find for Pointers {
+    fn try_find<'a>(
+        &self,
+        id: &gix::oid,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<gix::objs::Data<'a>>, gix::Error> {
+        let found = self.objects.try_find(id, buffer)?;
+        let data = found.as_ref().map_or(&[][..], |found| found.data);
+        if data.len() < LFS_POINTER_LIMIT && data.starts_with(LFS_POINTER_START) {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        }
+        Ok(found)
+    }
 }
 
 /// Adds gix's count of files to ours.
@@ -133,21 +233,27 @@ impl gix::Count for Files {
     }
 }
 
-fn lfs_pointers(cached: &Cached, prefix: &str) -> Result<Vec<String>, GitError> {
-    let failed = || GitError::cache("read", cached.url.shown());
-    let index = cached.repo.index_from_tree(&cached.tree()?.id).map_err(failed())?;
-    let mut found = Vec::new();
-    for entry in
-        index.entries().iter().filter(|entry| matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE))
-    {
-        let header = cached.repo.find_header(entry.id).map_err(failed())?;
-        if header.size() >= LFS_POINTER_LIMIT {
-            continue;
-        }
-        let blob = cached.repo.find_object(entry.id).map_err(failed())?;
-        if blob.data.starts_with(LFS_POINTER_START) {
-            found.push(format!("{prefix}{}", entry.path(&index)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_in_their_tree() {
+        for (path, target, stays) in [
+            ("a", "b", true),
+            ("a", "./b/c", true),
+            ("a/b", "../c", true),
+            ("a/b/c", "../../d", true),
+            ("a", "", true),
+            ("a", "..", false),
+            ("a/b", "../../c", false),
+            ("a", "/etc/passwd", false),
+            // `b` may be a link that leads up.
+            ("a", "b/../../c", false),
+            ("d/e/f", "b/../c", false),
+            ("a/b", "./../../c", false),
+        ] {
+            assert_eq!(stays_inside(path.into(), target.as_bytes()), stays, "{path} -> {target}");
         }
     }
-    Ok(found)
 }

@@ -13,20 +13,26 @@ mod error;
 mod progress;
 mod refs;
 mod remote;
+mod restore;
 mod settings;
 mod submodules;
+mod tracked;
 mod url;
 
 pub use checkout::Checkout;
 pub use error::{Cause, Failure, GitError};
 pub use refs::ResolvedRef;
+pub use restore::Cleaned;
+pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
+use crate::store::commit::StagingDir;
 use crate::store::flock::FileLock;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
+use gix::bstr::BStr;
 use proto::CommitId;
 use std::path::Path;
 use std::sync::Arc;
@@ -202,8 +208,34 @@ impl Git {
         let what = url.shown().to_owned();
         let (cache, commit, dest) = (self.cache.clone(), commit.clone(), dest.to_owned());
         task.detail("writing files");
-        let work = move |control: &Control| checkout::write(&cache, (url, &commit), &dest, control);
+        let work =
+            move |control: &Control| checkout::write(&cache, (url, &commit), &dest, &|_| true, control);
         blocking::run(ctx, (Some(task), &what), CHECKOUT_LINGER, work).await
+    }
+
+    /// Compares the suspects of a checkout of a cached commit with their objects. With `replace`, files
+    /// that differ are put back and the index is kept anew; otherwise nothing is touched but a staging
+    /// directory beside the index.
+    ///
+    /// # Errors
+    /// [`GitError::NotCached`] when it was not fetched. Files that were put back before stay so.
+    pub async fn restore(
+        &self,
+        ctx: &Ctx,
+        (url, commit): (&str, &CommitId),
+        (place, suspects): (&Place, Suspects),
+        replace: bool,
+    ) -> Result<Cleaned, GitError> {
+        let url = RepoUrl::parse(url)?;
+        let what = url.shown().to_owned();
+        let (cache, commit, place) = (self.cache.clone(), commit.clone(), place.clone());
+        let work = move |control: &Control| {
+            let staging = StagingDir::beside(&place.index);
+            let wanted = |path: &BStr| suspects.contains(path) && !place.is_excepted(path);
+            let fresh = checkout::write(&cache, (url, &commit), staging.path(), &wanted, control)?;
+            restore::settle(&place, staging.path(), fresh, replace)
+        };
+        blocking::run(ctx, (None, &what), CHECKOUT_LINGER, work).await
     }
 
     async fn with_commit<T: Send + 'static>(

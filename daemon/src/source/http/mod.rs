@@ -6,7 +6,8 @@
 mod retry;
 mod tokens;
 
-pub use retry::{Retries, retry_after};
+pub use retry::{Retries, date, retry_after};
+pub use tokens::{Owner, is_private};
 
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;
@@ -84,17 +85,28 @@ pub struct Part<'a> {
     pub from: u64,
     /// Last byte; the end of the file when absent.
     pub to: Option<u64>,
-    /// Ask for the part only while the file still has this ETag; for the whole file otherwise.
-    pub etag: Option<&'a str>,
+    /// Ask for the part only while the file still has this ETag or date; for the whole file otherwise.
+    pub if_range: Option<&'a str>,
 }
 
-/// An answer, of any status but a redirect.
+/// An answer, of any status but a redirect that is followed.
 #[derive(Debug)]
 pub struct Answer {
+    /// Who answered.
+    pub url: Url,
     /// Status, headers and body.
     pub response: reqwest::Response,
-    /// The file's size as Hugging Face tells it beside a redirect (`X-Linked-Size`).
-    pub linked_size: Option<u64>,
+    /// What led there: hosts tell about a file beside the redirect to its storage.
+    pub hops: Vec<Hop>,
+}
+
+/// A redirect that was followed.
+#[derive(Debug)]
+pub struct Hop {
+    /// Who redirected.
+    pub url: Url,
+    /// Its headers.
+    pub headers: HeaderMap,
 }
 
 impl Http {
@@ -110,12 +122,21 @@ impl Http {
 
     /// Asks for a file, or a part of it, and follows redirects. Makes one attempt. Cancel-safe.
     ///
+    /// `signed` are headers that grant access: they go to `url` alone. With any, a redirect is not
+    /// followed, since they are good for one address.
+    ///
     /// # Errors
     /// Only when no answer came; a 404 is an answer.
-    pub async fn get(&self, ctx: &Ctx, url: &Url, part: Option<Part<'_>>) -> Result<Answer, HttpError> {
+    pub async fn get(
+        &self,
+        ctx: &Ctx,
+        url: &Url,
+        part: Option<Part<'_>>,
+        signed: HeaderMap,
+    ) -> Result<Answer, HttpError> {
         tokio::select! {
             () = ctx.cancel.cancelled() => Err(HttpError::Cancelled(shown(url))),
-            answer = self.follow(url, part) => answer,
+            answer = self.follow(url, part, signed) => answer,
         }
     }
 
@@ -138,41 +159,56 @@ impl Http {
         Ok(self.client.get_or_init(|| client))
     }
 
-    async fn follow(&self, url: &Url, part: Option<Part<'_>>) -> Result<Answer, HttpError> {
+    async fn follow(
+        &self,
+        url: &Url,
+        part: Option<Part<'_>>,
+        signed: HeaderMap,
+    ) -> Result<Answer, HttpError> {
+        if !signed.is_empty() {
+            let response = self.one(url, part, signed).await?;
+            return Ok(Answer { url: url.clone(), response, hops: Vec::new() });
+        }
         let mut url = url.clone();
-        let mut linked_size = None;
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.one(&url, part).await?;
-            linked_size = linked_size.or_else(|| number(response.headers(), "x-linked-size"));
+        let mut hops = Vec::new();
+        while hops.len() <= MAX_REDIRECTS {
+            let response = self.one(&url, part, HeaderMap::new()).await?;
             let location = response.headers().get(LOCATION).filter(|_| is_redirect(&response));
-            let Some(location) = location else { return Ok(Answer { response, linked_size }) };
-            url = next_hop(&url, location)?;
+            let Some(location) = location else { return Ok(Answer { url, response, hops }) };
+            let next = next_hop(&url, location)?;
+            hops.push(Hop { url: std::mem::replace(&mut url, next), headers: response.headers().clone() });
         }
         Err(HttpError::Redirect { url: shown(&url), reason: "there are too many redirects" })
     }
 
-    async fn one(&self, url: &Url, part: Option<Part<'_>>) -> Result<reqwest::Response, HttpError> {
-        let mut request = self.client()?.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        if let Some(token) = tokens::token_for(&self.hosts, url) {
-            let value = HeaderValue::from_str(&format!("Bearer {token}")).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
-            // A token with a line break in it can be sent nowhere; the host will say that it misses it.
-            if let Ok(value) = value {
-                request = request.header(AUTHORIZATION, value);
-            }
+    async fn one(
+        &self,
+        url: &Url,
+        part: Option<Part<'_>>,
+        signed: HeaderMap,
+    ) -> Result<reqwest::Response, HttpError> {
+        let mut request = self.client()?.get(url.clone()).header(ACCEPT_ENCODING, "identity").headers(signed);
+        // A token with a line break in it can be sent nowhere; the host will say that it misses it.
+        if let Some(bearer) = tokens::token_for(&self.hosts, url).and_then(bearer) {
+            request = request.header(AUTHORIZATION, bearer);
         }
         if let Some(part) = part {
             let to = part.to.map(|to| to.to_string()).unwrap_or_default();
             request = request.header(RANGE, format!("bytes={}-{to}", part.from));
-            if let Some(etag) = part.etag {
-                request = request.header(IF_RANGE, etag);
+            if let Some(validator) = part.if_range {
+                request = request.header(IF_RANGE, validator);
             }
         }
         let sent = request.send().await;
         sent.map_err(|error| HttpError::Transport { url: shown(url), source: error.without_url() })
     }
+}
+
+/// Returns the header that shows a token; `None` for a token that no header can hold.
+pub fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn is_redirect(response: &reqwest::Response) -> bool {
@@ -191,9 +227,14 @@ fn next_hop(from: &Url, location: &HeaderValue) -> Result<Url, HttpError> {
     }
 }
 
+/// Returns a header's value, where it is text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
+}
+
 /// Returns a header's value as a number.
 pub fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    text(headers, name)?.parse().ok()
 }
 
 /// Returns a URL as it may be shown: without user, query and fragment, where secrets travel.

@@ -1,14 +1,16 @@
 //! When to try again. Pure, but for the jitter.
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use std::time::Duration;
 
 /// Attempts that may fail in a row, without getting further, before giving up.
 const ATTEMPTS: usize = 5;
 
-/// The longest pause that a host may ask for. Hugging Face counts in windows of five minutes.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause that a host may ask for. Hugging Face counts in windows of five minutes, and asks
+/// for a second more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(301);
 
 /// Counts attempts and says how long to pause before the next.
 #[derive(Debug)]
@@ -50,15 +52,23 @@ impl Retries {
     }
 }
 
-/// Returns the pause that an answer asks for: `Retry-After` in seconds, or Hugging Face's
-/// `RateLimit: "resolvers";r=0;t=<seconds to reset>`.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    if let Some(seconds) = super::number(headers, "retry-after") {
-        return Some(Duration::from_secs(seconds));
+/// Returns the pause that a refusal asks for: `Retry-After` in seconds or as a date, which the host's own
+/// clock is held against; at 429 also Hugging Face's `RateLimit: "resolvers";r=0;t=<seconds to reset>`,
+/// which stands in its other answers too and means nothing there.
+pub fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if let Some(after) = super::text(headers, "retry-after") {
+        let until = || Some(date(after)?.duration_since(date(super::text(headers, "date")?)?));
+        let seconds = after.parse().ok().map(Duration::from_secs);
+        return seconds.or_else(|| Some(until()?.try_into().unwrap_or_default()));
     }
-    let limit = headers.get("ratelimit")?.to_str().ok()?;
+    let limit = super::text(headers, "ratelimit").filter(|_| status == StatusCode::TOO_MANY_REQUESTS)?;
     let seconds: u64 = limit.split(';').find_map(|part| part.trim().strip_prefix("t="))?.parse().ok()?;
     Some(Duration::from_secs(seconds.saturating_add(1)))
+}
+
+/// Reads a date of HTTP's preferred form, `Wed, 21 Oct 2015 07:28:00 GMT`.
+pub fn date(text: &str) -> Option<jiff::Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -80,11 +90,25 @@ mod tests {
         let mut retries = Retries::default();
         assert_eq!(retries.next(Some(Duration::ZERO)), Some(Duration::ZERO));
         assert_eq!(retries.next(Some(Duration::from_secs(9999))), Some(LONGEST_PAUSE));
-        let header = |name: &'static str, value: &'static str| {
-            retry_after(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]))
+    }
+
+    #[test]
+    fn pauses_are_read_from_answers() {
+        let of = |status: u16, pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            retry_after(StatusCode::from_u16(status).unwrap(), &pairs.collect()).map(|pause| pause.as_secs())
         };
-        assert_eq!(header("retry-after", "7"), Some(Duration::from_secs(7)));
-        assert_eq!(header("ratelimit", "\"resolvers\";r=0;t=12"), Some(Duration::from_secs(13)));
-        assert_eq!(header("retry-after", "soon"), None);
+        let (date, later) = ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:09 GMT");
+        assert_eq!(of(503, &[("retry-after", "7")]), Some(7));
+        assert_eq!(of(503, &[("retry-after", later), ("date", date)]), Some(9));
+        assert_eq!(of(503, &[("retry-after", date), ("date", later)]), Some(0), "the date has passed");
+        assert_eq!(of(503, &[("retry-after", later)]), None, "whose clock?");
+        assert_eq!(of(503, &[("retry-after", "soon")]), None);
+        assert_eq!(of(429, &[("ratelimit", "\"resolvers\";r=0;t=12")]), Some(13));
+        assert_eq!(
+            of(503, &[("ratelimit", "\"resolvers\";r=2900;t=280")]),
+            None,
+            "its quota is not the matter"
+        );
     }
 }

@@ -8,20 +8,35 @@ const HUGGING_FACE: &[&str] = &["huggingface.co", "hf.co"];
 /// `.green` redirects to `.com` and the token must be sent again there (InvokeAI issue 7507).
 const CIVITAI: &[&str] = &["civitai.com", "civitai.red", "civitai.green"];
 
+/// A site whose answers are understood and that tokens are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Hugging Face, or the mirror that stands for it.
+    HuggingFace,
+    /// Civitai.
+    Civitai,
+}
+
+impl Owner {
+    /// Returns whether an address is the site's own. The storage that it redirects to is not.
+    pub fn owns(self, hosts: &ModelHosts, url: &Url) -> bool {
+        match self {
+            Self::HuggingFace => belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()),
+            Self::Civitai => belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()),
+        }
+    }
+}
+
 /// Returns the token that may be sent to `url`, if any. Storage hosts that a download is redirected to
 /// get none: S3 and R2 answer 400 to a signed link that comes with a token.
 pub(super) fn token_for<'a>(hosts: &'a ModelHosts, url: &Url) -> Option<&'a str> {
-    let private = url.scheme() == "https" || url.scheme() == "http" && is_loopback(url);
-    if !private {
+    if !is_private(url) {
         return None;
     }
-    if belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()) {
+    if Owner::HuggingFace.owns(hosts, url) {
         return hosts.hf_token.as_deref();
     }
-    if belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()) {
-        return hosts.civitai_token.as_deref();
-    }
-    None
+    hosts.civitai_token.as_deref().filter(|_| Owner::Civitai.owns(hosts, url))
 }
 
 fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {
@@ -29,6 +44,11 @@ fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {
     let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
     url.host_str().is_some_and(|host| names.contains(&host))
         || endpoint.is_some_and(|endpoint| origin(&endpoint) == origin(url))
+}
+
+/// Returns whether nobody on the way can read what is sent there.
+pub fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || url.scheme() == "http" && is_loopback(url)
 }
 
 /// Returns whether the URL names this machine.

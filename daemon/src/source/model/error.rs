@@ -4,7 +4,6 @@ use super::remote::BodyError;
 use crate::source::http::HttpError;
 use crate::store::commit::StoreError;
 use proto::ErrorKind;
-use proto::source::ModelSource;
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,22 +46,6 @@ pub enum ModelError {
         /// Why, where the connection told.
         source: Option<BodyError>,
     },
-    /// Another file stands at the link than the one that was begun.
-    #[error("the file at `{link}` changed while it was being fetched")]
-    Changed {
-        /// The link.
-        link: String,
-    },
-    /// Another process fetches the same file and gets nowhere.
-    #[error("waited {} s for `{link}`, which {owner} fetches", waited.as_secs())]
-    Busy {
-        /// The link.
-        link: String,
-        /// Who fetches it.
-        owner: String,
-        /// How long nothing had come.
-        waited: Duration,
-    },
     /// What came is not the model.
     #[error("what came from `{link}` is not the model: {reason}")]
     NotAModel {
@@ -93,23 +76,58 @@ pub enum ModelError {
     /// A bug: the work panicked.
     #[error("the work on a model ended unexpectedly")]
     Panicked,
+    /// Another file stands at the link now.
+    #[error("the file at `{link}` changed while it was fetched")]
+    Changed {
+        /// The link.
+        link: String,
+    },
+    /// The host sent another part than was asked for.
+    #[error("`{link}`: the host sent `{sent}` for `bytes={asked}`")]
+    WrongPart {
+        /// The link.
+        link: String,
+        /// First and last byte.
+        asked: String,
+        /// The host's `Content-Range`.
+        sent: String,
+    },
+    /// Another process fetches the same file and gets nowhere.
+    #[error("waited {} s for `{link}`, which {owner} fetches", waited.as_secs())]
+    Busy {
+        /// The link.
+        link: String,
+        /// Who fetches it.
+        owner: String,
+        /// How long nothing had come.
+        waited: Duration,
+    },
+    /// The daemon's credentials of a bucket cannot be used.
+    #[error("`{link}`: the credentials cannot be used: {reason}")]
+    Credentials {
+        /// The link.
+        link: String,
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
 }
 
 impl ModelError {
-    pub(super) fn not_a_model(source: &ModelSource, reason: impl Into<String>) -> Self {
-        Self::NotAModel { link: shown(source), reason: reason.into() }
-    }
-
     /// Returns the kind, which decides exit status and error code.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Link { .. } => ErrorKind::Spec,
             Self::Http(HttpError::Client(_)) => ErrorKind::Toolchain,
             Self::Http(HttpError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
-            Self::Http(_) | Self::Broken { .. } | Self::Changed { .. } | Self::NotAModel { .. } => {
-                ErrorKind::Network
-            }
+            Self::Http(_)
+            | Self::Broken { .. }
+            | Self::NotAModel { .. }
+            | Self::Changed { .. }
+            | Self::WrongPart { .. } => ErrorKind::Network,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::Credentials { .. } => ErrorKind::Access,
             Self::Refused { kind, .. } => *kind,
             Self::NoFile(_) => ErrorKind::NotFound,
             Self::NoSpace { .. } | Self::Store(_) => ErrorKind::Disk,
@@ -127,7 +145,8 @@ impl ModelError {
             Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
-            Self::Changed { .. } => "name a commit or a version in the link, so that it stays the same file",
+            Self::Credentials { hint, .. } => hint,
+            Self::Changed { .. } => "try again; a link with a version or commit in it does not change",
             Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
@@ -149,8 +168,8 @@ impl ModelError {
         }
     }
 
-    /// Returns the error and its causes in one line, for telling people why there is another attempt.
-    pub(super) fn in_one_line(&self) -> String {
+    /// Returns the error and its causes in one line, for sentences that people read.
+    pub fn in_one_line(&self) -> String {
         let mut line = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
@@ -171,12 +190,6 @@ pub enum Again {
     Later,
     /// After the pause that the host asks for.
     After(Duration),
-}
-
-/// Returns a link as errors show it: without any query.
-pub(super) fn shown(source: &ModelSource) -> String {
-    let link = source.to_string();
-    link.split('?').next().unwrap_or_default().to_owned()
 }
 
 /// Returns whether a disk or a quota is full.

@@ -2,8 +2,7 @@
 
 use super::error::ModelError;
 use super::place::{Place, blocking};
-use crate::store::commit::{StoreError, staging_path, sweep_abandoned};
-use proto::source::ModelSource;
+use crate::store::commit::{StoreError, publish, staging_path, sweep_abandoned};
 use std::path::{Path, PathBuf};
 
 /// Returns the size of a file of this machine.
@@ -16,30 +15,43 @@ pub(super) async fn file_size(path: &str) -> Result<u64, ModelError> {
     .await
 }
 
-/// Gives a file of this machine its place as a model: a hard link where the disk is the same, else a
-/// copy. Returns its size.
-pub(super) async fn take(source: &ModelSource, path: &str, place: Place<'_>) -> Result<u64, ModelError> {
+/// Takes a file of this machine for a place: a hard link where the disk is the same, else a copy.
+pub(super) async fn take(path: &str, place: Place<'_>) -> Result<Unfinished, ModelError> {
     let hidden = place.hidden().await?;
     let unfinished = Unfinished(staging_path(&hidden.join(place.target.file_name())));
-    let (from, to) = (PathBuf::from(path), unfinished.0.clone());
+    let from = PathBuf::from(path);
     blocking(move || {
         sweep_abandoned(&hidden);
         // A symbolic link is followed: what is linked must be the file, not the link.
         let from = resolve_file(&from)?;
-        if std::fs::hard_link(&from, &to).is_err() {
-            std::fs::copy(&from, &to).map_err(StoreError::at("copy to", &to))?;
+        let to = unfinished.path();
+        if std::fs::hard_link(&from, to).is_err() {
+            std::fs::copy(&from, to).map_err(StoreError::at("copy to", to))?;
         }
-        Ok(())
+        Ok(unfinished)
     })
-    .await?;
-    place.publish(source, unfinished.0.clone()).await
+    .await
 }
 
 /// A file that is removed unless it was published.
-struct Unfinished(PathBuf);
+#[derive(Debug)]
+pub(super) struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// Returns its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it its name. Blocks.
+    pub(super) fn publish(&self, dest: &Path) -> Result<(), ModelError> {
+        Ok(publish(&self.0, dest)?)
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
+        // After publication there is nothing under this name.
         std::fs::remove_file(&self.0).ok();
     }
 }

@@ -6,61 +6,60 @@
 //! the key: a file that stands at its place is never looked into again, and of all who want one link at
 //! a time, one fetches it.
 
-mod answer;
 mod error;
-mod link;
+mod hosts;
+pub mod hub_cache;
+pub mod links;
 mod local;
 mod place;
 mod remote;
 mod transfer;
 mod verify;
-mod web;
 
 pub use error::{Again, ModelError};
 pub use place::Place;
 pub use remote::Identity;
+use remote::Remote as _;
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::source::http::{Http, Part, Retries, Timeouts};
+use crate::source::http::{Http, Retries, Timeouts};
+use crate::store::commit;
+use hosts::Hosts;
+use links::Entry;
 use proto::source::{Location, ModelSource};
 use transfer::{Claim, Limits, Outcome, Whole};
-use web::Web;
+
+/// What a host tells about a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Which file it is, and its size where the host tells.
+    pub identity: Identity,
+}
 
 /// The hosts that models come from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Models {
-    http: Http,
+    hosts: Hosts,
     limits: Limits,
 }
 
-/// How a model came to its place, or did not.
+/// The turn to fetch one link: as long as it lives, others who want that link wait. Dropping it blocks
+/// for a few file operations.
 #[derive(Debug)]
+pub struct Turn(Option<Claim>);
+
+/// How a fetch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// It was fetched and stands at its place.
-    New(New),
-    /// Nothing was done: someone else ended a transfer of the same link while this one waited. The file
-    /// may stand at another place now, or that one gave up; then a second call fetches it.
-    Elsewhere,
-}
-
-/// A model that came to its place.
-#[derive(Debug)]
-pub struct New {
-    /// Its size in bytes.
-    pub size: u64,
-    /// What file it is, as far as its host told.
-    pub identity: Identity,
-    /// Keeps those waiting who want the same link, as long as this value lives.
-    claim: Option<Claim>,
-}
-
-impl New {
-    /// Lets those go on who waited for the same link: whoever looks finds the file from now on.
-    /// Dropping the value does the same. Blocks for a few file operations.
-    pub fn release(self) {
-        drop(self.claim);
-    }
+    /// The model stands at its place.
+    Here {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The turn was lost to someone else, who took this process for dead. Take another turn, and look
+    /// again whether the file is there.
+    Lost,
 }
 
 impl Models {
@@ -71,38 +70,51 @@ impl Models {
 
     /// Fetches through the given client.
     pub fn with_http(http: Http) -> Self {
-        Self { http, limits: Limits::default() }
+        Self { hosts: Hosts::new(http), limits: Limits::default() }
     }
 
-    /// Returns a model's size in bytes without fetching it; `None` where the host does not tell.
-    /// Cancel-safe.
+    /// Asks a host for a model without fetching it: at most a byte travels. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Models::fetch`]: a link that cannot be fetched is found out here.
-    pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Option<u64>, ModelError> {
+    /// As [`Models::fetch`]: a model that is missing, gated or forbidden is found out here.
+    pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Probed, ModelError> {
         if let Location::File(path) = source.location() {
-            return local::file_size(path).await.map(Some);
+            let size = local::file_size(path).await?;
+            return Ok(Probed { identity: Identity { size: Some(size), ..Identity::default() } });
         }
-        let url = link::url(source, self.http.hosts())?;
+        let remote = self.hosts.file(source)?;
         let mut retries = Retries::default();
         loop {
             // HEAD is refused by links that were signed for GET, so the first byte is asked for.
-            let part = Part { from: 0, to: Some(0), etag: None };
-            let error = match self.http.get(ctx, &url, Some(part)).await {
-                Ok(answer) => match answer::accept(source, self.http.hosts(), answer).await {
-                    Ok(accepted) => return Ok(accepted.total),
-                    Err(error) => error,
-                },
-                Err(error) => ModelError::from(error),
-            };
-            pause(ctx, &mut retries, error).await?;
+            match remote.open(ctx, 0..1, None).await {
+                Ok(opened) => return Ok(Probed { identity: opened.identity }),
+                Err(error) => pause(ctx, &mut retries, error).await?,
+            }
         }
     }
 
+    /// Waits for the turn to fetch a link to a place, while others fetch it, and shows their progress in
+    /// `task`. Whoever has it looks whether the file has come meanwhile. A file of this machine needs no
+    /// turn and gets it at once. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the others get nowhere for an hour.
+    pub async fn turn(
+        &self,
+        ctx: &Ctx,
+        source: &ModelSource,
+        place: Place<'_>,
+        task: &Task,
+    ) -> Result<Turn, ModelError> {
+        if let Location::File(_) = source.location() {
+            return Ok(Turn(None));
+        }
+        Claim::take(ctx, &place.hidden().await?, source, task).await.map(|claim| Turn(Some(claim)))
+    }
+
     /// Fetches a model to its place, replacing what is there. What an earlier call left, in this process
-    /// or another, is gone on with; someone who fetches the same link now is waited for. `task` should
-    /// count bytes. Cancel-safe: parts stay and can be taken up, and only complete files are ever left
-    /// under `place`.
+    /// or another, is gone on with. `task` should count bytes. Cancel-safe: parts stay for a later call,
+    /// and only complete files are ever left under `place`.
     ///
     /// # Errors
     /// The kind tells missing from forbidden, unreachable and no space.
@@ -112,26 +124,52 @@ impl Models {
         source: &ModelSource,
         place: Place<'_>,
         task: &Task,
+        turn: Turn,
     ) -> Result<Fetched, ModelError> {
-        if let Location::File(path) = source.location() {
-            let size = local::take(source, path, place).await?;
-            task.set(size, Some(size));
-            let identity = Identity { size: Some(size), ..Identity::default() };
-            return Ok(Fetched::New(New { size, identity, claim: None }));
-        }
-        let (remote, hidden) = (Web::new(&self.http, source)?, place.hidden().await?);
-        let whole = match transfer::transfer(ctx, &remote, source, &hidden, &self.limits, task).await? {
+        let Location::File(path) = source.location() else {
+            return self.transfer(ctx, source, place, task, turn).await;
+        };
+        let unfinished = local::take(path, place).await?;
+        let size = place.prove(source, unfinished.path().to_owned()).await?;
+        let entry = Entry { source: source.to_string(), size, ..Entry::default() };
+        let dest = place.path();
+        links::publish(ctx, place, entry, move || unfinished.publish(&dest)).await?;
+        task.set(size, Some(size));
+        Ok(Fetched::Here { size })
+    }
+
+    async fn transfer(
+        &self,
+        ctx: &Ctx,
+        source: &ModelSource,
+        place: Place<'_>,
+        task: &Task,
+        turn: Turn,
+    ) -> Result<Fetched, ModelError> {
+        let claim = match turn.0 {
+            Some(claim) => claim,
+            None => Claim::take(ctx, &place.hidden().await?, source, task).await?,
+        };
+        let remote = self.hosts.file(source)?;
+        let whole = match transfer::transfer(ctx, &remote, source, claim, &self.limits, task).await? {
             Outcome::Whole(whole) => whole,
-            Outcome::Elsewhere => return Ok(Fetched::Elsewhere),
+            Outcome::Lost => return Ok(Fetched::Lost),
         };
         let Whole { path, identity, claim } = whole;
-        let published = claim.beating(place.publish(source, path)).await;
+        let publish = async {
+            let size = place.prove(source, path.clone()).await?;
+            let Identity { sha256, commit, validator: etag, .. } = identity;
+            let entry = Entry { source: source.to_string(), size, sha256, commit, etag };
+            let dest = place.path();
+            links::publish(ctx, place, entry, move || Ok(commit::publish(&path, &dest)?)).await.map(|()| size)
+        };
+        let published: Result<u64, ModelError> = claim.beating(publish).await;
         if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
             claim.finish();
         }
         let size = published?;
         task.set(size, Some(size));
-        Ok(Fetched::New(New { size, identity, claim: Some(claim) }))
+        Ok(Fetched::Here { size })
     }
 }
 

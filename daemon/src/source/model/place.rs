@@ -1,16 +1,15 @@
-//! Where a model belongs, and how it gets there: proved, synced, renamed.
+//! Where a model belongs, and where it lies until it is proved.
 
 use super::error::ModelError;
+use super::hosts::not_a_model;
 use super::verify;
 use crate::store::commit::{self, StoreError};
+use crate::store::places::HIDDEN;
 use proto::RelPath;
 use proto::source::ModelSource;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// Directory of what is unfinished. ComfyUI lists the folders of `<models>` that it knows by name.
-const HIDDEN: &str = ".comfyd";
 
 /// Where a model belongs.
 #[derive(Debug, Clone, Copy)]
@@ -45,15 +44,14 @@ impl Place<'_> {
         .await
     }
 
-    /// Proves an unfinished file and gives it its name. Returns its size.
-    pub(super) async fn publish(&self, source: &ModelSource, unfinished: PathBuf) -> Result<u64, ModelError> {
-        let (source, dest, name) = (source.clone(), self.path(), self.target.file_name().to_owned());
+    /// Proves an unfinished file and makes it durable. Returns its size.
+    pub(super) async fn prove(&self, source: &ModelSource, unfinished: PathBuf) -> Result<u64, ModelError> {
+        let (source, name) = (source.clone(), self.target.file_name().to_owned());
         blocking(move || {
             let checked = verify::check(&unfinished, &name).map_err(StoreError::at("read", &unfinished))?;
-            let size = checked.map_err(|reason| ModelError::not_a_model(&source, reason))?;
+            let size = checked.map_err(|reason| not_a_model(&source, reason))?;
             let sync = File::open(&unfinished).and_then(|file| file.sync_all());
             sync.map_err(StoreError::at("sync", &unfinished))?;
-            commit::publish(&unfinished, &dest)?;
             Ok(size)
         })
         .await

@@ -11,7 +11,8 @@
 use super::journal::Journal;
 use super::owner::{Life, Owner};
 use crate::ctx::{Ctx, Task};
-use crate::source::model::error::{ModelError, shown};
+use crate::source::model::error::ModelError;
+use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::store::commit::{self, StoreError};
 use crate::store::digest;
@@ -25,6 +26,9 @@ use tokio::sync::Notify;
 /// How often an owner writes its journal at least. What was written after that is fetched again by
 /// whoever takes over from an owner that was killed.
 const BEAT: Duration = Duration::from_millis(250);
+
+/// Directory of the claims, beside other things that are unfinished.
+const PARTS: &str = "parts";
 
 /// A beat that stays the same for so long is none: the owner's machine is gone.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -78,34 +82,32 @@ enum Found {
     /// Took it over; whether nobody else did at the same moment shows in a moment.
     TakenOver(Claim),
     Busy(Journal),
-    Nothing,
     /// It changed under the eye.
     Again,
 }
 
 impl Claim {
-    /// Claims the transfer of a link, waiting for another owner while that one lives. `None` means that
-    /// another owner ended its transfer meanwhile: the file may stand somewhere now. Cancel-safe.
-    pub(super) async fn take(
+    /// Claims the transfer of a link, waiting for another owner while that one lives. What it left is
+    /// kept, where it can be trusted. Cancel-safe.
+    pub(in crate::source::model) async fn take(
         ctx: &Ctx,
-        parts: &Path,
+        hidden: &Path,
         link: &ModelSource,
         task: &Task,
-    ) -> Result<Option<Self>, ModelError> {
-        let dir = parts.join(digest(&link.without_secrets().as_str()));
+    ) -> Result<Self, ModelError> {
+        let dir = hidden.join(PARTS).join(digest(&link.without_secrets().as_str()));
         let mut other: Option<Other> = None;
         loop {
             let ended =
                 other.as_ref().filter(|other| other.is_silent()).map(|other| other.journal.owner.clone());
-            let (place, text, waited) = (dir.clone(), link.to_string(), other.is_some());
-            match blocking(move || Ok(look(&place, text, waited, ended.as_ref())?)).await? {
-                Found::Taken(claim) => return Ok(Some(claim)),
-                Found::Nothing => return Ok(None),
+            let (place, text) = (dir.clone(), link.to_string());
+            match blocking(move || Ok(look(&place, text, ended.as_ref())?)).await? {
+                Found::Taken(claim) => return Ok(claim),
                 Found::Again => continue,
                 Found::TakenOver(claim) => {
                     tokio::time::sleep(SETTLE).await;
                     if claim.write(false).await? {
-                        return Ok(Some(claim));
+                        return Ok(claim);
                     }
                 }
                 Found::Busy(journal) => Other::see(&mut other, journal, link, task)?,
@@ -259,7 +261,7 @@ impl Other {
         seen.journal = journal;
         if seen.progress.elapsed() > PATIENCE {
             let owner = seen.journal.owner.to_string();
-            return Err(ModelError::Busy { link: shown(link), owner, waited: seen.progress.elapsed() });
+            return Err(ModelError::Busy { link: hosts::link(link), owner, waited: seen.progress.elapsed() });
         }
         Ok(())
     }
@@ -267,11 +269,10 @@ impl Other {
 
 /// Looks at what stands at `dir` and takes it if it may be taken. `silent` is an owner that is known to
 /// have ended. Blocks.
-fn look(dir: &Path, link: String, waited: bool, silent: Option<&Owner>) -> Result<Found, StoreError> {
+fn look(dir: &Path, link: String, silent: Option<&Owner>) -> Result<Found, StoreError> {
     let journal = Journal::read(dir)?;
     match journal {
         Some(journal) if is_alive(&journal, silent) => Ok(Found::Busy(journal)),
-        None if waited && !dir.exists() => Ok(Found::Nothing),
         None if !dir.exists() => claim_anew(dir, link),
         former => {
             let owner = Owner::new();
@@ -282,7 +283,7 @@ fn look(dir: &Path, link: String, waited: bool, silent: Option<&Owner>) -> Resul
             match written {
                 Ok(()) => Ok(Found::TakenOver(claim)),
                 // It was removed at this moment.
-                Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
+                Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(Found::Again),
                 Err(error) => Err(error),
             }
         }

@@ -11,6 +11,7 @@ use super::parts::{PartId, Parts, Speed};
 use super::{PROGRESS, Stop, Transfer};
 use crate::source::http::Retries;
 use crate::source::model::error::{Again, ModelError};
+use crate::source::model::hosts::not_a_model;
 use crate::source::model::place::blocking;
 use crate::source::model::remote::{BodyError, Identity, Opened, Remote};
 use bytes::Bytes;
@@ -222,7 +223,7 @@ impl<'a, R: Remote> Download<'a, R> {
     /// Waits before another request, or gives up.
     async fn recover(&self, stop: Stop, retries: &mut Retries, refusals: &mut usize) -> Result<(), Stop> {
         let error = match stop {
-            Stop::Failed(error @ ModelError::Refused { .. }) => {
+            Stop::Failed(error @ (ModelError::Refused { .. } | ModelError::WrongPart { .. })) => {
                 *refusals += 1;
                 error
             }
@@ -296,7 +297,7 @@ impl<'a, R: Remote> Download<'a, R> {
             match piece {
                 Some(Ok(piece)) if piece.len() as u64 > left && self.mode == Mode::Stream => {
                     let reason = "the host sent more than it announced";
-                    return Err(ModelError::not_a_model(self.transfer.link, reason).into());
+                    return Err(not_a_model(self.transfer.link, reason.to_owned()).into());
                 }
                 Some(Ok(mut piece)) => {
                     piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));

@@ -78,7 +78,7 @@ impl Journal {
     /// Makes it `owner`'s, keeping the bytes that can be trusted here: none if nothing tells their file
     /// from another one, only the synced ones if they were written under another kernel. Blocks shortly.
     pub(super) fn taken_by(self, owner: Owner) -> Self {
-        if self.identity.validator.is_none() {
+        if !self.identity.can_be_told() {
             return Self::new(self.link, owner);
         }
         let written = if self.owner.shares_page_cache() { self.written } else { self.synced.clone() };

@@ -23,7 +23,8 @@ mod ranges;
 pub(super) use claim::Claim;
 pub(super) use limits::Limits;
 
-use super::error::{Again, ModelError, shown};
+use super::error::{Again, ModelError};
+use super::hosts;
 use super::place::blocking;
 use super::remote::{Identity, Opened, Remote, WHOLE};
 use crate::ctx::{Ctx, Task};
@@ -32,7 +33,7 @@ use connections::{Download, Mode};
 use data::DataFile;
 use proto::source::ModelSource;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,9 +55,8 @@ const LAST_SYNC: Duration = Duration::from_secs(5);
 pub(super) enum Outcome {
     /// The whole file is here.
     Whole(Whole),
-    /// Another process, or another transfer of this one, ended its transfer of the same link while this
-    /// one waited: its file may stand somewhere now.
-    Elsewhere,
+    /// The transfer is another's by now.
+    Lost,
 }
 
 /// A file that has all its bytes, not yet proved and not yet published.
@@ -71,31 +71,27 @@ pub(super) struct Whole {
     pub(super) claim: Claim,
 }
 
-/// Transfers the file behind a link, with its parts in `hidden`. `task` should count bytes. Failures
-/// that may pass are told to `ctx` and tried again. Cancel-safe.
+/// Transfers the file behind a link into the claim's directory. `task` should count bytes. Failures that
+/// may pass are told to `ctx` and tried again. Cancel-safe.
 pub(super) async fn transfer<R: Remote>(
     ctx: &Ctx,
     remote: &R,
     link: &ModelSource,
-    hidden: &Path,
+    claim: Claim,
     limits: &Limits,
     task: &Task,
 ) -> Result<Outcome, ModelError> {
-    loop {
-        let claim = Claim::take(ctx, &hidden.join("parts"), link, task).await?;
-        let Some(claim) = claim else { return Ok(Outcome::Elsewhere) };
-        task.detail("");
-        let transfer = Transfer { ctx, remote, link, limits, task, claim: &claim };
-        let result = tokio::select! {
-            result = transfer.run() => result,
-            lost = claim.beat() => lost.map_err(Stop::Failed).and(Err(Stop::Lost)),
-        };
-        match result {
-            Ok(identity) => return Ok(Outcome::Whole(Whole { path: claim.data(), identity, claim })),
-            // Another one goes on with it.
-            Err(Stop::Lost) => (),
-            Err(Stop::Failed(error) | Stop::Again(error)) => return Err(error),
-        }
+    task.detail("");
+    let transfer = Transfer { ctx, remote, link, limits, task, claim: &claim };
+    let result = tokio::select! {
+        biased;
+        result = transfer.run() => result,
+        lost = claim.beat() => lost.map_err(Stop::Failed).and(Err(Stop::Lost)),
+    };
+    match result {
+        Ok(identity) => Ok(Outcome::Whole(Whole { path: claim.data(), identity, claim })),
+        Err(Stop::Lost) => Ok(Outcome::Lost),
+        Err(Stop::Failed(error) | Stop::Again(error)) => Err(error),
     }
 }
 
@@ -114,6 +110,16 @@ enum Stop {
 impl From<ModelError> for Stop {
     fn from(error: ModelError) -> Self {
         if error.again() == Again::Never { Self::Failed(error) } else { Self::Again(error) }
+    }
+}
+
+/// Tells whether the host refuses a part, where it may give the whole. Storage hosts refuse valid parts
+/// at times (huggingface/xet-core issue 897).
+fn is_about_parts(error: &ModelError, start: u64) -> bool {
+    match error {
+        ModelError::Refused { status: 416, .. } | ModelError::WrongPart { .. } => true,
+        ModelError::Refused { status: 400..=499, again: Again::Never, .. } => start > 0,
+        _ => false,
     }
 }
 
@@ -164,14 +170,13 @@ impl<R: Remote> Transfer<'_, R> {
         let expected = expected.filter(|_| !*refuses);
         let opened = self.remote.open(self.ctx, asked.clone(), expected).await;
         // Storage hosts refuse valid parts at times (huggingface/xet-core issue 897).
-        if let Err(error @ ModelError::Refused { status: 400..=499, again: Again::Never, .. }) = &opened
-            && (asked.start > 0 || matches!(error, ModelError::Refused { status: 416, .. }))
-            && !*refuses
-        {
-            *refuses = true;
-            return opened.map_err(Stop::Again).map(|_| identity);
-        }
-        let opened = opened?;
+        let opened = match opened {
+            Err(error) if !*refuses && is_about_parts(&error, asked.start) => {
+                *refuses = true;
+                return Err(Stop::Again(error));
+            }
+            opened => opened?,
+        };
         let mode = self.mode(&opened, asked.start)?;
         let range = match mode {
             Mode::Parts => asked.start..asked.end.min(opened.identity.size.unwrap_or(asked.end)),
@@ -193,8 +198,7 @@ impl<R: Remote> Transfer<'_, R> {
         let path = self.claim.data();
         let len = blocking(move || Ok(std::fs::metadata(path).map_or(0, |metadata| metadata.len()))).await?;
         let mut journal = self.claim.journal();
-        // Without a validator nothing would tell another file from this one.
-        if journal.identity.validator.is_none() || journal.written.end() > len {
+        if !journal.identity.can_be_told() || journal.written.end() > len {
             journal.start_over(Identity::default());
         }
         let gap = journal.written.gaps(journal.identity.size.unwrap_or(u64::MAX)).next();
@@ -222,9 +226,10 @@ impl<R: Remote> Transfer<'_, R> {
     ) -> Result<Download<'_, R>, Stop> {
         {
             let mut journal = self.claim.journal();
-            if mode == Mode::Stream || journal.identity != identity {
-                journal.start_over(identity.clone());
+            if mode == Mode::Stream || !journal.identity.is_same_file(&identity) {
+                journal.start_over(Identity::default());
             }
+            journal.identity = identity.clone();
         }
         let (path, size) = (self.claim.data(), identity.size);
         let file = blocking(move || DataFile::open(path, size)).await.map_err(Stop::Failed)?;
@@ -234,7 +239,7 @@ impl<R: Remote> Transfer<'_, R> {
 
     fn broken(&self, source: Option<super::remote::BodyError>) -> ModelError {
         let received = self.claim.journal().written.len();
-        ModelError::Broken { link: shown(self.link), received, source }
+        ModelError::Broken { link: hosts::link(self.link), received, source }
     }
 
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {

@@ -1,6 +1,5 @@
 //! Where everything lies. The only builder of paths.
 
-use super::digest;
 use crate::config::Config;
 use proto::{CommitId, RelPath, VersionId};
 use std::path::{Component, Path, PathBuf};
@@ -77,7 +76,7 @@ impl Home {
 }
 
 /// Directory in a models directory that ComfyUI lists nothing of: unfinished files, and the index of links.
-const HIDDEN: &str = ".comfyd";
+pub const HIDDEN: &str = ".comfyd";
 
 /// The index of a models directory: which file came from which link.
 pub fn links_file(models: &Path) -> PathBuf {

@@ -17,6 +17,7 @@ use crate::source::model::place::blocking;
 use crate::store::commit::{self, StoreError};
 use crate::store::digest;
 use proto::source::ModelSource;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,11 +163,11 @@ impl Claim {
         // The work cannot be taken back once it has begun, so nothing is done about a lost claim.
         let beat = async {
             self.beat().await.ok();
-            std::future::pending().await
+            std::future::pending::<Infallible>().await
         };
         tokio::select! {
             result = work => result,
-            () = beat => unreachable!("it never ends"),
+            never = beat => match never {},
         }
     }
 

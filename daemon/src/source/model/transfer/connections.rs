@@ -8,7 +8,7 @@ use super::data::{Batch, DataFile};
 use super::limits::{Line, Permit};
 use super::pace::Pace;
 use super::parts::{PartId, Parts, Speed};
-use super::{PROGRESS, Stop, Transfer};
+use super::{PROGRESS, Stop, Transfer, is_about_parts};
 use crate::source::http::Retries;
 use crate::source::model::error::{Again, ModelError};
 use crate::source::model::hosts::not_a_model;
@@ -204,7 +204,7 @@ impl<'a, R: Remote> Download<'a, R> {
             let start = self.state().parts.range(id).start;
             let result = self.part(id, opened.take()).await;
             let received = self.state().parts.range(id).start - start;
-            self.state().parts.release(id);
+            self.state().parts.release(id, Instant::now());
             if received >= PROGRESS || result.is_ok() {
                 (retries, refusals) = (Retries::default(), 0);
             }
@@ -223,11 +223,12 @@ impl<'a, R: Remote> Download<'a, R> {
     /// Waits before another request, or gives up.
     async fn recover(&self, stop: Stop, retries: &mut Retries, refusals: &mut usize) -> Result<(), Stop> {
         let error = match stop {
-            Stop::Failed(error @ (ModelError::Refused { .. } | ModelError::WrongPart { .. })) => {
+            stop if self.mode == Mode::Stream => return Err(stop),
+            Stop::Again(error) => error,
+            Stop::Failed(error) if is_about_parts(&error, 1) => {
                 *refusals += 1;
                 error
             }
-            Stop::Again(error) if self.mode == Mode::Parts => error,
             stop => return Err(stop),
         };
         // A part that is refused twice is refused: perhaps the whole is not.

@@ -113,12 +113,15 @@ impl From<ModelError> for Stop {
     }
 }
 
-/// Tells whether the host refuses a part, where it may give the whole. Storage hosts refuse valid parts
-/// at times (huggingface/xet-core issue 897).
+/// Tells whether the host refuses a part that begins here, where it may give another one or the whole.
+/// Storage hosts refuse valid parts at times (huggingface/xet-core issue 897), and what stands between
+/// sends pages.
 fn is_about_parts(error: &ModelError, start: u64) -> bool {
     match error {
         ModelError::Refused { status: 416, .. } | ModelError::WrongPart { .. } => true,
-        ModelError::Refused { status: 400..=499, again: Again::Never, .. } => start > 0,
+        ModelError::Refused { status: 400..=499, again: Again::Never, .. } | ModelError::NotAModel { .. } => {
+            start > 0
+        }
         _ => false,
     }
 }
@@ -177,7 +180,7 @@ impl<R: Remote> Transfer<'_, R> {
             }
             opened => opened?,
         };
-        let mode = self.mode(&opened, asked.start)?;
+        let mode = self.mode(&opened, asked.start).inspect_err(|_| *refuses = true)?;
         let range = match mode {
             Mode::Parts => asked.start..asked.end.min(opened.identity.size.unwrap_or(asked.end)),
             Mode::Stream => 0..opened.identity.size.unwrap_or(u64::MAX),

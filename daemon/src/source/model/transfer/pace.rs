@@ -33,8 +33,9 @@ enum Stage {
     WarmUp { since: Instant, before: Option<Step> },
     /// For the end of a window that began with so many bytes.
     Measure { since: Instant, bytes: u64, before: Option<Step> },
-    /// For the time to try more again.
-    Keep { since: Instant, bytes: u64 },
+    /// For the time to try more again: later, or as soon as more than this share may be had, where that
+    /// was the bound.
+    Keep { since: Instant, bytes: u64, bound: Option<usize> },
 }
 
 /// The connections before the last change, and what they brought.
@@ -63,7 +64,7 @@ impl Pace {
     /// Halves the connections: the host complains.
     pub(super) fn back_off(&mut self, now: Instant, bytes: u64) {
         self.target = (self.target / 2).max(1);
-        self.stage = Stage::Keep { since: now, bytes };
+        self.stage = Stage::Keep { since: now, bytes, bound: None };
     }
 
     /// Takes note of `bytes` that have arrived since the beginning, with `delivering` of the connections
@@ -81,13 +82,14 @@ impl Pace {
                 match before {
                     Some(step) if rate < step.rate * GAIN => {
                         self.target = step.target;
-                        self.stage = Stage::Keep { since: now, bytes };
+                        self.stage = Stage::Keep { since: now, bytes, bound: None };
                     }
                     _ => self.grow(now, bytes, share),
                 }
             }
-            Stage::Keep { since, bytes: first } => {
-                let Some(rate) = rate(now, since, bytes, first, KEEP) else { return };
+            Stage::Keep { since, bytes: first, bound } => {
+                let wait = if bound.is_some_and(|bound| share > bound) { WINDOW } else { KEEP };
+                let Some(rate) = rate(now, since, bytes, first, wait) else { return };
                 self.rate = rate;
                 self.grow(now, bytes, share);
             }
@@ -96,7 +98,7 @@ impl Pace {
 
     fn grow(&mut self, now: Instant, bytes: u64, share: usize) {
         if self.target >= share {
-            self.stage = Stage::Keep { since: now, bytes };
+            self.stage = Stage::Keep { since: now, bytes, bound: Some(share) };
             return;
         }
         let before = Some(Step { target: self.target, rate: self.rate });
@@ -153,8 +155,12 @@ mod tests {
     fn it_keeps_to_its_share_and_gives_way() {
         let (mut pace, targets) = run(5, 2, |connections| connections as u64 * 1_000_000);
         assert_eq!(targets, [2]);
+        let later = Instant::now() + Duration::from_secs(5);
+        pace.tick(later, 12_000_000, 2, 16);
+        assert_eq!(pace.target(16), 8, "others have ended");
         pace.back_off(Instant::now(), 0);
-        assert_eq!(pace.target(16), 2);
+        assert_eq!(pace.target(16), 4);
+        pace.back_off(Instant::now(), 0);
         pace.back_off(Instant::now(), 0);
         pace.back_off(Instant::now(), 0);
         assert_eq!(pace.target(16), 1);

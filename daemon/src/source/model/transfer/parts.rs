@@ -44,6 +44,8 @@ pub(super) struct Parts {
     active: BTreeMap<PartId, Part>,
     next: PartId,
     received: u64,
+    /// Bytes a second of those connections that ended their parts lately.
+    usual: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -205,8 +207,11 @@ impl Parts {
     }
 
     /// Ends a part: what of it is not written can be given out again.
-    pub(super) fn release(&mut self, id: PartId) {
-        self.active.remove(&id);
+    pub(super) fn release(&mut self, id: PartId, now: Instant) {
+        let Some(part) = self.active.remove(&id) else { return };
+        if let Some(rate) = part.rate(now).filter(|_| part.at - part.start >= SMALLEST) {
+            self.usual = Some(self.usual.map_or(rate, |usual| 0.7 * usual + 0.3 * rate));
+        }
     }
 
     /// Returns all bytes that ever came.
@@ -236,7 +241,8 @@ impl Parts {
         }
         let mut rates: Vec<_> = self.active.values().filter_map(|part| part.recent(now)).collect();
         rates.sort_by(f64::total_cmp);
-        let usual = if rates.len() > 2 { rates.get(rates.len() / 2).copied() } else { speed.of_one() };
+        let usual =
+            if rates.len() > 2 { rates.get(rates.len() / 2).copied() } else { self.usual.or(speed.of_one()) };
         for part in self.active.values().filter(|part| !part.is_writing) {
             let slow = usual.zip(part.recent(now)).is_some_and(|(usual, rate)| rate * SLOW < usual);
             if now.duration_since(part.last) >= STALL || (slow && can_replace) {
@@ -272,7 +278,7 @@ mod tests {
         for id in &ids[1..] {
             let range = parts.range(*id);
             written.insert(range);
-            parts.release(*id);
+            parts.release(*id, start);
         }
         parts.receive(long, 400_000, at(start, 0.1));
         // Four megabytes a second: what is left goes on for a tenth of that.
@@ -336,7 +342,7 @@ mod tests {
                 written.insert(range.start..range.start + bytes);
                 parts.keep(id, range.start + bytes);
                 if breaks || parts.range(id).is_empty() {
-                    parts.release(id);
+                    parts.release(id, now);
                     ids.retain(|other| *other != id);
                 }
             }

@@ -13,7 +13,8 @@ use proto::RelPath;
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use std::time::Duration;
-use support::file_server::{Fault, FileServer, Seen};
+use support::Seen;
+use support::file_server::{Fault, FileServer};
 use tempfile::TempDir;
 
 /// comfyd's side: an empty models directory.

@@ -65,7 +65,8 @@ async fn a_plain_link_that_redirects_is_renewed_too() {
     server.faults("/a.bin", [Fault::Redirect(server.other_url("/old?sig=1"))]);
     server.always("/a.bin", Fault::Redirect(server.other_url("/new?sig=2")));
     assert_eq!(here().fetch(&server.url("/a.bin")).await.unwrap(), bytes(100_000));
-    assert_eq!(server.seen().last().unwrap().range.as_deref(), Some("bytes=30000-"));
+    let range = server.seen().last().unwrap().range.clone().unwrap_or_default();
+    assert!(range.starts_with("bytes=30000-"), "{range}");
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ mod tests {
             hf_token: Some("hf".into()),
             hf_endpoint: Some("https://mirror.example".into()),
             civitai_token: Some("ci".into()),
-            civitai_endpoint: None,
+            ..ModelHosts::default()
         };
         let table = [
             ("https://huggingface.co/o/r/resolve/main/x", Some("hf")),

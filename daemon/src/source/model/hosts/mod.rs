@@ -21,6 +21,8 @@ mod hub;
 mod listing;
 mod refusal;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 pub(super) use answer::{link, not_a_model};
 

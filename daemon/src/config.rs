@@ -3,6 +3,7 @@
 //! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
 
 mod hosts;
+mod saved;
 
 pub use hosts::ModelHosts;
 
@@ -68,9 +69,13 @@ pub const VARIABLES: &[Variable] = &[
         AWS_KEY,
         "for `s3://`, with `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; roles of containers and web \
          identities work too",
-        "objects are asked for anonymously",
+        "the profile that `aws configure` left (`AWS_PROFILE`); else objects are asked for anonymously",
     ),
-    variable("AWS_REGION", "where the buckets lie", "`AWS_DEFAULT_REGION`, else `us-east-1`"),
+    variable(
+        "AWS_REGION",
+        "where the buckets lie",
+        "`AWS_DEFAULT_REGION`, else the profile's, else `us-east-1`",
+    ),
     variable("AWS_ENDPOINT_URL", "a store that speaks S3's language", "S3 itself"),
     variable(
         "GOOGLE_APPLICATION_CREDENTIALS",

@@ -3,8 +3,8 @@
 //! object_store finds the credentials and signs; the request itself is as any other here, so that parts,
 //! identity and retries are the same for all hosts. A signature is made for each request: stores that
 //! take no signed links (RunPod's S3 API) take it too. The credentials are the daemon's own, handed over
-//! from its configuration: the crate reads no environment. Neither this machine's shared AWS files nor a
-//! cloud's metadata service is asked, which would cost seconds where there is none.
+//! from its configuration: the crate reads no environment. A cloud's metadata service is not asked unless
+//! `AWS_METADATA_ENDPOINT` names it: that would cost seconds wherever there is none.
 
 use super::refusal::{Said, Verdict};
 use crate::config::ModelHosts;

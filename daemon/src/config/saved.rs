@@ -104,8 +104,8 @@ mod tests {
         put("a-file", "in-file");
         put("empty", "");
         let at = |path: &str| user.path().join(path).display().to_string();
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
-            (&[], Some("saved")),
+        let table = [
+            (&[][..], Some("saved")),
             (&[("XDG_CACHE_HOME", &at("xdg"))], Some("in-xdg")),
             (&[("XDG_CACHE_HOME", &at("xdg")), ("HF_HOME", &at("home"))], Some("in-home")),
             (&[("HF_HOME", &at("home")), ("HF_TOKEN_PATH", &at("a-file"))], Some("in-file")),
@@ -116,7 +116,7 @@ mod tests {
             (&[("HUGGING_FACE_HUB_TOKEN", " set ")], Some("set")),
         ];
         for (vars, expected) in table {
-            assert_eq!(hosts(user.path(), vars).hf_token.as_deref(), *expected, "{vars:?}");
+            assert_eq!(hosts(user.path(), vars).hf_token.as_deref(), expected, "{vars:?}");
         }
     }
 

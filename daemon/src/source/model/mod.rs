@@ -8,6 +8,8 @@
 mod download;
 mod error;
 mod hosts;
+pub mod hub_cache;
+pub mod links;
 mod remote;
 mod staging;
 mod verify;
@@ -21,6 +23,7 @@ use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Timeouts};
 use download::Download;
 use hosts::Hosts;
+use links::Entry;
 use proto::RelPath;
 use proto::source::{Location, ModelSource};
 use staging::Staging;
@@ -107,7 +110,9 @@ impl Models {
             let download = Download { remote: &remote, source, staging: staging.path(), task };
             download.run(ctx).await?;
         }
-        let size = staging.publish(source, place.target.file_name()).await?;
+        let size = staging.prove(source, place.target.file_name()).await?;
+        let entry = Entry { source: source.to_string(), size, ..Entry::default() };
+        links::publish(ctx, place, entry, move || staging.publish()).await?;
         task.set(size, Some(size));
         Ok(size)
     }

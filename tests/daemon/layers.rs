@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
     "daemon/src/source/model/hosts/address.rs",
+    "daemon/src/source/model/hosts/bucket.rs",
     "daemon/src/source/model/hosts/civitai.rs",
     "daemon/src/source/model/hosts/hub.rs",
     "daemon/src/source/model/hosts/signed.rs",

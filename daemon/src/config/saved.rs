@@ -104,13 +104,14 @@ mod tests {
         put("a-file", "in-file");
         put("empty", "");
         let at = |path: &str| user.path().join(path).display().to_string();
+        let [xdg, home, file, empty, absent] = &["xdg", "home", "a-file", "empty", "absent"].map(at);
         let table = [
             (&[][..], Some("saved")),
-            (&[("XDG_CACHE_HOME", &at("xdg"))], Some("in-xdg")),
-            (&[("XDG_CACHE_HOME", &at("xdg")), ("HF_HOME", &at("home"))], Some("in-home")),
-            (&[("HF_HOME", &at("home")), ("HF_TOKEN_PATH", &at("a-file"))], Some("in-file")),
-            (&[("HF_TOKEN_PATH", &at("empty"))], None),
-            (&[("HF_TOKEN_PATH", &at("absent"))], None),
+            (&[("XDG_CACHE_HOME", xdg.as_str())], Some("in-xdg")),
+            (&[("XDG_CACHE_HOME", xdg.as_str()), ("HF_HOME", home)], Some("in-home")),
+            (&[("HF_HOME", home), ("HF_TOKEN_PATH", file)], Some("in-file")),
+            (&[("HF_TOKEN_PATH", empty)], None),
+            (&[("HF_TOKEN_PATH", absent)], None),
             (&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")], None),
             (&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("HF_TOKEN", "set")], Some("set")),
             (&[("HUGGING_FACE_HUB_TOKEN", " set ")], Some("set")),

@@ -35,6 +35,15 @@ async fn a_compressed_answer_is_not_the_file() {
     assert!(matches!(&error, ModelError::NotAModel { reason, .. } if reason.contains("gzip")), "{error}");
 }
 
+// Of an empty file no part can be had: that is told as what it is.
+#[tokio::test]
+async fn an_empty_file_is_found_out_at_once() {
+    let server = FileServer::start();
+    server.always("/a.bin", status(416, [("content-range", "bytes */0")], ""));
+    let error = here().probe(&server.url("/a.bin")).await.unwrap_err();
+    assert!(matches!(&error, ModelError::NotAModel { reason, .. } if reason == "it is empty"), "{error}");
+}
+
 #[tokio::test]
 async fn an_expired_link_asks_for_a_fresh_one() {
     let server = FileServer::start();

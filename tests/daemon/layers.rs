@@ -24,11 +24,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only process spawns and signals",
     ),
     (&["fs::rename"], &["daemon/src/store/commit.rs"], "only store::commit renames"),
-    (
-        &["object_store"],
-        &["daemon/src/source/model/hosts/bucket.rs"],
-        "only source::model::hosts::bucket signs",
-    ),
+    (&["object_store"], &["daemon/src/source/model/hosts/keys.rs"], "only source::model::hosts::keys signs"),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],

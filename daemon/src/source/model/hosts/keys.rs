@@ -175,9 +175,10 @@ mod tests {
         let (names, signature) = rest.split_once(", Signature=").unwrap();
         let scope = scope.strip_prefix("AWS4-HMAC-SHA256 Credential=AKIA/").unwrap();
         let value = |name: &str| if name == "host" { "127.0.0.1:9000" } else { text(name) };
-        let canonical: String = names.split(';').map(|name| format!("{name}:{}\n", value(name))).collect();
+        let canonical: Vec<String> = names.split(';').map(|name| format!("{name}:{}", value(name))).collect();
+        let canonical = canonical.join("\n");
         let path = "/bucket/a%20b%2Bc~%281%29.bin";
-        let request = format!("GET\n{path}\n\n{canonical}\n{names}\n{}", text("x-amz-content-sha256"));
+        let request = format!("GET\n{path}\n\n{canonical}\n\n{names}\n{}", text("x-amz-content-sha256"));
         let to_sign =
             format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", text("x-amz-date"), hex(&Sha256::digest(request)));
         let key = scope.split('/').fold(b"AWS4s3cr3t".to_vec(), |key, part| hmac(&key, part));
@@ -194,6 +195,10 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
 
+mod hosts;
+
+pub use hosts::ModelHosts;
+
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +23,9 @@ pub struct Variable {
 const fn variable(name: &'static str, meaning: &'static str, default: &'static str) -> Variable {
     Variable { name, meaning, default }
 }
+
+/// An id that goes with a secret: listed, and its value shown to nobody.
+const AWS_KEY: &str = "AWS_ACCESS_KEY_ID";
 
 /// Every variable that comfyd or comfyctl reads.
 pub const VARIABLES: &[Variable] = &[
@@ -54,9 +61,22 @@ pub const VARIABLES: &[Variable] = &[
         "`/wheels` where it exists",
     ),
     variable("COMFY_OFFLINE", "`1`: use only what is cached", "off"),
-    variable("HF_TOKEN", "sent to Hugging Face only", "none"),
+    variable("HF_TOKEN", "sent to Hugging Face only", "the token that `hf auth login` left"),
     variable("HF_ENDPOINT", "a mirror of Hugging Face", "the Hub itself"),
     variable("CIVITAI_TOKEN", "sent to Civitai only", "none"),
+    variable(
+        AWS_KEY,
+        "for `s3://`, with `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; roles of containers and web \
+         identities work too",
+        "objects are asked for anonymously",
+    ),
+    variable("AWS_REGION", "where the buckets lie", "`AWS_DEFAULT_REGION`, else `us-east-1`"),
+    variable("AWS_ENDPOINT_URL", "a store that speaks S3's language", "S3 itself"),
+    variable(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "a file of credentials, for `gs://`",
+        "those that gcloud left; else objects are asked for anonymously",
+    ),
     variable(
         "HF_HUB_CACHE",
         "a cache of huggingface_hub: what lies in it is linked, not fetched (`HUGGINGFACE_HUB_CACHE` too)",
@@ -114,7 +134,7 @@ pub struct Config {
     pub socket: PathBuf,
     /// Use only what is cached.
     pub offline: bool,
-    /// Tokens and mirrors of model hosts.
+    /// Tokens, mirrors and credentials of model hosts.
     pub hosts: ModelHosts,
     /// Caches of `huggingface_hub` that models may lie in already. They need not exist.
     pub hub_caches: Vec<PathBuf>,
@@ -126,37 +146,6 @@ pub struct Config {
     pub child_env: BTreeMap<String, String>,
     /// The whole environment as the daemon saw it, for telling clients what differs. Tokens read `""`.
     pub seen_env: BTreeMap<String, String>,
-}
-
-/// Tokens and mirrors of model hosts.
-#[derive(Clone, Default)]
-pub struct ModelHosts {
-    /// `HF_TOKEN`.
-    pub hf_token: Option<String>,
-    /// `HF_ENDPOINT`, without a slash at its end.
-    pub hf_endpoint: Option<String>,
-    /// `CIVITAI_TOKEN`.
-    pub civitai_token: Option<String>,
-    /// Base URL of Civitai; other than the site itself only in tests.
-    pub civitai_endpoint: Option<String>,
-}
-
-impl ModelHosts {
-    /// Returns what must never be told.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [&self.hf_token, &self.civitai_token].into_iter().flatten().map(String::as_str)
-    }
-}
-
-impl std::fmt::Debug for ModelHosts {
-    /// Tells whether tokens are set, never their values.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ModelHosts")
-            .field("hf_token", &self.hf_token.is_some())
-            .field("hf_endpoint", &self.hf_endpoint)
-            .field("civitai_token", &self.civitai_token.is_some())
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why no configuration could be made.
@@ -187,7 +176,8 @@ impl Config {
         Self::from_vars(&vars.collect())
     }
 
-    /// Makes a configuration from the given variables. Looks at the disk for volumes and `/wheels`.
+    /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`
+    /// and saved tokens.
     ///
     /// # Errors
     /// A variable that cannot be followed.
@@ -214,7 +204,7 @@ impl Config {
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
             offline: places::flag(get, "COMFY_OFFLINE"),
-            hosts: ModelHosts::from_vars(get),
+            hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
             uv: path("COMFYD_UV")?,
@@ -303,31 +293,13 @@ fn size(text: &str) -> Result<u64, ConfigError> {
     bytes.and_then(|(whole, part)| whole.checked_add(part)).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
-/// Names that a Hugging Face token goes by; the first that is set counts.
-const HF_TOKENS: &[&str] =
-    &["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_ACCESS_TOKEN"];
-
-/// Names that a Civitai token goes by.
-const CIVITAI_TOKENS: &[&str] = &["CIVITAI_TOKEN", "CIVITAI_API_TOKEN", "CIVITAI_API_KEY"];
-
 /// Other secrets of RunPod's containers, which are nobody's business here.
 const OTHER_SECRETS: &[&str] = &["RUNPOD_API_KEY", "RUNPOD_AI_API_KEY"];
 
-impl ModelHosts {
-    fn from_vars(get: impl Fn(&str) -> Option<String> + Copy) -> Self {
-        let url = |name: &str| places::text(get, name).map(|url| url.trim_end_matches('/').to_owned());
-        Self {
-            hf_token: HF_TOKENS.iter().find_map(|name| places::text(get, name)),
-            hf_endpoint: url("HF_ENDPOINT"),
-            civitai_token: CIVITAI_TOKENS.iter().find_map(|name| places::text(get, name)),
-            civitai_endpoint: url("CIVITAI_ENDPOINT"),
-        }
-    }
-}
-
-/// Secrets are read here and passed to no child.
+/// Secrets are read here and passed to no child. Credentials of buckets are: git's credential helpers, uv's
+/// indexes and custom nodes that store images work with them.
 fn is_secret(name: &str) -> bool {
-    [HF_TOKENS, CIVITAI_TOKENS, OTHER_SECRETS].iter().any(|names| names.contains(&name))
+    hosts::is_token(name) || OTHER_SECRETS.contains(&name)
 }
 
 fn child_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -338,7 +310,10 @@ fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     VARIABLES
         .iter()
         .filter_map(|variable| Some((variable.name, vars.get(variable.name)?)))
-        .map(|(name, value)| (name.to_owned(), if is_secret(name) { String::new() } else { value.clone() }))
+        .map(|(name, value)| {
+            let hidden = is_secret(name) || name == AWS_KEY;
+            (name.to_owned(), if hidden { String::new() } else { value.clone() })
+        })
         .collect()
 }
 

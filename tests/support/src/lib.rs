@@ -8,6 +8,7 @@ pub mod env;
 pub mod file_server;
 pub mod git_remote;
 pub mod hub;
+pub mod pod;
 pub mod process;
 #[cfg(test)]
 mod raw;

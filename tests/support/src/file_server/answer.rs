@@ -128,9 +128,9 @@ impl Request {
             }
             Fault::Chunked => (0..len, false, Manner { length: None, ..manner }),
             Fault::Whole => (0..len, false, manner),
-            Fault::Half => (part.start..part.start.midpoint(part.end + 1), true, manner),
-            Fault::OtherStart => ((part.start + 1).min(part.end)..part.end, true, manner),
-            Fault::OtherTotal => (part, true, Manner { total: 1, ..manner }),
+            Fault::Half if is_part => (part.start..part.start.midpoint(part.end + 1), true, manner),
+            Fault::OtherStart if is_part => ((part.start + 1).min(part.end)..part.end, true, manner),
+            Fault::OtherTotal if is_part => (part, true, Manner { total: 1, ..manner }),
             _ => (part, is_part, manner),
         };
         self.send(part, is_part, manner)

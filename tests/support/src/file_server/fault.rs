@@ -25,6 +25,7 @@ pub enum Fault {
     /// The whole file whatever range was asked for, with its length.
     Whole,
     /// Half of the part that was asked for, and saying so: what a host may do, and few clients expect.
+    /// This one and the next two let a request for the whole file pass.
     Half,
     /// A part that begins a byte later than was asked for, and says so.
     OtherStart,

@@ -234,7 +234,7 @@ fn a_link_that_lies_at_any_target_is_linked_offline_too() {
         let plan = planned(&lock, &disk, Rules { offline, skip_models: false });
         assert_eq!(actions(&plan)[0], linked("other/1.safetensors"));
         assert_eq!(plan.models[0].size_bytes, Some(7));
-        assert_eq!(plan.missing.iter().any(|missing| missing.contains("one.safetensors")), false);
+        assert!(!plan.missing.iter().any(|missing| missing.contains("one.safetensors")));
     }
 }
 

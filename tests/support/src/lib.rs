@@ -5,9 +5,12 @@ pub mod comfyui;
 pub mod env;
 pub mod file_server;
 pub mod git_remote;
+pub mod lfs;
 pub mod process;
+pub mod proxy;
 pub mod script_daemon;
 mod serve;
+pub mod tls;
 pub mod tools;
 pub mod wheels;
 

@@ -7,6 +7,7 @@ mod retry;
 mod tokens;
 
 pub use retry::{Retries, retry_after};
+pub use tokens::is_loopback;
 
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;

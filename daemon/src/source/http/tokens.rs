@@ -32,7 +32,7 @@ fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {
 }
 
 /// Returns whether the URL names this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -57,7 +57,7 @@ fn a_daemon_killed_while_a_repository_comes_is_followed_by_one_that_fetches_it()
     let caches = || fs::read_dir(env.volume(".comfy-cache/git")).into_iter().flatten().flatten();
     eventually("a pack is on its way", || {
         let packs = caches().filter_map(|cache| fs::read_dir(cache.path().join("objects/pack")).ok());
-        packs.flatten().flatten().any(|file| file.metadata().is_ok_and(|file| file.len() > 0))
+        packs.flatten().flatten().any(|file| file.file_name().to_string_lossy().starts_with(".tmp"))
     });
     env.kill_all();
     assert_eq!(client.wait_with_output().unwrap().status.code(), None, "killed with the machine");

@@ -101,8 +101,12 @@ impl Cleaning<'_> {
         let progress = &self.ctx.progress;
         match self.compare(&checkout, suspects, used_by.is_none()).await {
             Ok(cleaned) => {
-                told(checkout.name, &cleaned, used_by.as_ref()).map(|text| progress.note(text));
-                unfetched(checkout.name, &cleaned.unfetched).map(|text| progress.warn(text));
+                if let Some(text) = told(checkout.name, &cleaned, used_by.as_ref()) {
+                    progress.note(text);
+                }
+                if let Some(text) = unfetched(checkout.name, &cleaned.unfetched) {
+                    progress.warn(text);
+                }
             }
             // Someone else's process is none of our business, and a cancelled caller does not listen. What
             // was never compared may well be as it should.

@@ -196,7 +196,7 @@ fn stays_inside(path: &BStr, target: &[u8]) -> bool {
 #[derive(Clone)]
 struct Pointers {
     objects: gix::OdbHandleArc,
-    found: Arc<Mutex<HashMap<gix::ObjectId, Option<lfs::Object>>>>,
+    found: Arc<Mutex<HashMap<gix::ObjectId, Result<lfs::Object, lfs::Malformed>>>>,
 }
 
 impl gix::objs::Find for Pointers {

@@ -31,6 +31,10 @@ pub(super) struct Object {
     pub(super) size: u64,
 }
 
+/// A pointer that does not say what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
 /// A pointer in a checkout.
 #[derive(Debug, Clone)]
 pub(super) struct Pointer {
@@ -38,8 +42,8 @@ pub(super) struct Pointer {
     pub(super) path: String,
     /// The repository it belongs to.
     pub(super) url: RepoUrl,
-    /// None where it is malformed.
-    pub(super) object: Option<Object>,
+    /// What it stands for.
+    pub(super) object: Result<Object, Malformed>,
 }
 
 /// A file that stays a pointer.
@@ -51,8 +55,8 @@ pub struct Unfetched {
     pub reason: String,
 }
 
-/// Reads a file's content as a pointer: none when it is none, `Some(None)` when it is malformed.
-pub(super) fn parse(data: &[u8]) -> Option<Option<Object>> {
+/// Reads a file's content as a pointer; none when it is none.
+pub(super) fn parse(data: &[u8]) -> Option<Result<Object, Malformed>> {
     if data.len() >= POINTER_LIMIT {
         return None;
     }
@@ -60,7 +64,7 @@ pub(super) fn parse(data: &[u8]) -> Option<Option<Object>> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     let oid = field("oid sha256:").filter(|oid| oid.len() == 64 && oid.bytes().all(is_lower_hex));
     let size = field("size ").and_then(|size| size.parse().ok());
-    Some(oid.zip(size).map(|(oid, size)| Object { oid: oid.to_owned(), size }))
+    Some(oid.zip(size).map(|(oid, size)| Object { oid: oid.to_owned(), size }).ok_or(Malformed))
 }
 
 fn is_lower_hex(byte: u8) -> bool {
@@ -93,7 +97,7 @@ pub(super) fn fill(
     let mut absent: BTreeMap<&str, Vec<&Pointer>> = BTreeMap::new();
     let mut left = BUDGET;
     for pointer in pointers {
-        let Some(object) = &pointer.object else {
+        let Ok(object) = &pointer.object else {
             reasons.insert(&pointer.path, "the pointer is malformed".to_owned());
             continue;
         };
@@ -111,10 +115,10 @@ pub(super) fn fill(
     }
     for pointers in absent.values() {
         let url = &pointers[0].url;
-        let objects = pointers.iter().filter_map(|pointer| pointer.object.clone()).collect();
+        let objects = pointers.iter().filter_map(|pointer| pointer.object.clone().ok()).collect();
         let failed = fetch(cache, &store, url, objects, control)?;
         for pointer in pointers {
-            let Some(object) = &pointer.object else { continue };
+            let Ok(object) = &pointer.object else { continue };
             if let Some(reason) = failed.get(object) {
                 reasons.insert(&pointer.path, reason.clone());
             } else if !store.place(object, &dest.join(&pointer.path))? {
@@ -258,7 +262,7 @@ mod tests {
     fn pointers_are_told_from_files() {
         let oid = "0123456789abcdef".repeat(4);
         let pointer = format!("{POINTER_START}oid sha256:{oid}\nsize 12\n");
-        assert_eq!(parse(pointer.as_bytes()), Some(Some(Object { oid: oid.clone(), size: 12 })));
+        assert_eq!(parse(pointer.as_bytes()), Some(Ok(Object { oid: oid.clone(), size: 12 })));
         for (text, is_pointer) in [
             (String::new(), false),
             (format!("{POINTER_START}{}", "x".repeat(1024)), false),
@@ -267,7 +271,7 @@ mod tests {
             (format!("{POINTER_START}oid sha256:{}\nsize 12\n", "../".repeat(22)), true),
             (format!("{POINTER_START}oid sha256:{oid}\nsize -1\n"), true),
         ] {
-            assert_eq!(parse(text.as_bytes()), is_pointer.then_some(None), "{text}");
+            assert_eq!(parse(text.as_bytes()), is_pointer.then_some(Err(Malformed)), "{text}");
         }
     }
 }

@@ -164,7 +164,7 @@ impl<'a> Host<'a> {
             request
         };
         self.attempts(|| {
-            let answer = self.good(request().send(), &href)?;
+            let answer = Self::good(request().send(), &href)?;
             let mut body = Counted { body: answer, control: self.control };
             keep(&mut body).map_err(|reason| match body.body.status() {
                 _ if reason.contains("other bytes") => Failed::Final(reason),
@@ -183,9 +183,9 @@ impl<'a> Host<'a> {
         let answer = request().send();
         let refused = answer.as_ref().is_ok_and(|answer| answer.status().as_u16() == 401);
         if refused && self.authorization.borrow().is_none() && self.log_in() {
-            return self.good(request().send(), &self.endpoint);
+            return Self::good(request().send(), &self.endpoint);
         }
-        self.good(answer, &self.endpoint)
+        Self::good(answer, &self.endpoint)
     }
 
     fn with_headers(&self, request: RequestBuilder) -> RequestBuilder {
@@ -214,7 +214,7 @@ impl<'a> Host<'a> {
         true
     }
 
-    fn good(&self, answer: reqwest::Result<Response>, url: &Url) -> Result<Response, Failed> {
+    fn good(answer: reqwest::Result<Response>, url: &Url) -> Result<Response, Failed> {
         let host = host_of(url);
         let answer = answer.map_err(|error| {
             let error = error.without_url();

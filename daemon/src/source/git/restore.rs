@@ -51,7 +51,7 @@ pub(super) fn restore(
 ) -> Result<Cleaned, GitError> {
     let mut fresh = checkout::write(cache, commit, staging, wanted, control)?;
     let is_whole = |pointer: &Pointer| {
-        pointer.object.as_ref().is_some_and(|object| lfs::is_whole(&place.dir.join(&pointer.path), object))
+        pointer.object.as_ref().is_ok_and(|object| lfs::is_whole(&place.dir.join(&pointer.path), object))
     };
     let (whole, mut others): (Vec<_>, Vec<_>) = fresh.pointers.drain(..).partition(is_whole);
     if allowed.replace {

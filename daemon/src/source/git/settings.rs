@@ -46,14 +46,10 @@ impl Settings {
             let mut snapshot = repo.config_snapshot_mut();
             // ssh must not ask for a passphrase on the daemon's terminal; who names a command knows.
             snapshot.append_config(["core.sshCommand=ssh -o BatchMode=yes"], Source::Api)?;
-            if let Some(mut file) = self.files()? {
-                let ssh = file.string("core.sshCommand").map(|command| command.to_string());
+            for mut file in [self.files()?, self.variables()?].into_iter().flatten() {
+                let ssh = file.string("core.sshCommand").map(|command| format!("core.sshCommand={command}"));
                 snapshot.append(only_copied(&mut file))?;
-                snapshot
-                    .append_config(ssh.map(|command| format!("core.sshCommand={command}")), Source::Api)?;
-            }
-            if let Some(file) = self.variables()? {
-                snapshot.append(file)?;
+                snapshot.append_config(ssh, Source::Api)?;
             }
             snapshot.append_config(self.fixed(), Source::Api)?;
             snapshot.commit().map(drop)
@@ -137,7 +133,7 @@ impl Settings {
             let mut section = file.section_mut_or_create_new(key.section_name, key.subsection_name)?;
             section.push(key.value_name, Some(value.as_str().into()))?;
         }
-        Ok(Some(only_copied(&mut file)))
+        Ok(Some(file))
     }
 }
 

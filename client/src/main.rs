@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::ChecksFailed) => ErrorKind::TestFailed.exit_status().into(),
+        Ok(Outcome::Refused(kind)) => kind.exit_status().into(),
         Err(failure) => {
             show_failure(&failure, json);
             failure.data.kind.exit_status().into()

@@ -2,6 +2,10 @@
 //!
 //! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
 
+mod hosts;
+
+pub use hosts::ModelHosts;
+
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +23,9 @@ pub struct Variable {
 const fn variable(name: &'static str, meaning: &'static str, default: &'static str) -> Variable {
     Variable { name, meaning, default }
 }
+
+/// An id that goes with a secret: listed, and its value shown to nobody.
+const AWS_KEY: &str = "AWS_ACCESS_KEY_ID";
 
 /// Every variable that comfyd or comfyctl reads.
 pub const VARIABLES: &[Variable] = &[
@@ -54,9 +61,32 @@ pub const VARIABLES: &[Variable] = &[
         "`/wheels` where it exists",
     ),
     variable("COMFY_OFFLINE", "`1`: use only what is cached", "off"),
-    variable("HF_TOKEN", "sent to Hugging Face only", "none"),
+    variable("HF_TOKEN", "sent to Hugging Face only", "the token that `hf auth login` left"),
     variable("HF_ENDPOINT", "a mirror of Hugging Face", "the Hub itself"),
     variable("CIVITAI_TOKEN", "sent to Civitai only", "none"),
+    variable(
+        AWS_KEY,
+        "for `s3://`, with `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; roles of containers and web \
+         identities work too",
+        "objects are asked for anonymously",
+    ),
+    variable("AWS_REGION", "where the buckets lie", "`AWS_DEFAULT_REGION`, else `us-east-1`"),
+    variable("AWS_ENDPOINT_URL", "a store that speaks S3's language", "S3 itself"),
+    variable(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "a file of credentials, for `gs://`",
+        "those that gcloud left; else objects are asked for anonymously",
+    ),
+    variable(
+        "HF_HUB_CACHE",
+        "a cache of huggingface_hub: what lies in it is linked, not fetched (`HUGGINGFACE_HUB_CACHE` too)",
+        "`$HF_HOME/hub`, `${XDG_CACHE_HOME:-~/.cache}/huggingface/hub` and `huggingface-cache/hub` on the volume are looked into anyway",
+    ),
+    variable(
+        "COMFY_VOLUME_QUOTA",
+        "what may be stored on the volume where `df` tells of a larger disk: bytes, or `200GB`, `200GiB`, `0.5TB`",
+        "the disk decides",
+    ),
     variable(
         "COMFYD_SOCKET",
         "the control socket",
@@ -104,45 +134,18 @@ pub struct Config {
     pub socket: PathBuf,
     /// Use only what is cached.
     pub offline: bool,
-    /// Tokens and mirrors of model hosts.
+    /// Tokens, mirrors and credentials of model hosts.
     pub hosts: ModelHosts,
+    /// Caches of `huggingface_hub` that models may lie in already. They need not exist.
+    pub hub_caches: Vec<PathBuf>,
+    /// `COMFY_VOLUME_QUOTA`, in bytes.
+    pub volume_quota: Option<u64>,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
     pub child_env: BTreeMap<String, String>,
     /// The whole environment as the daemon saw it, for telling clients what differs. Tokens read `""`.
     pub seen_env: BTreeMap<String, String>,
-}
-
-/// Tokens and mirrors of model hosts.
-#[derive(Clone, Default)]
-pub struct ModelHosts {
-    /// `HF_TOKEN`.
-    pub hf_token: Option<String>,
-    /// `HF_ENDPOINT`, without a slash at its end.
-    pub hf_endpoint: Option<String>,
-    /// `CIVITAI_TOKEN`.
-    pub civitai_token: Option<String>,
-    /// Base URL of Civitai; other than the site itself only in tests.
-    pub civitai_endpoint: Option<String>,
-}
-
-impl ModelHosts {
-    /// Returns what must never be told.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [&self.hf_token, &self.civitai_token].into_iter().flatten().map(String::as_str)
-    }
-}
-
-impl std::fmt::Debug for ModelHosts {
-    /// Tells whether tokens are set, never their values.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ModelHosts")
-            .field("hf_token", &self.hf_token.is_some())
-            .field("hf_endpoint", &self.hf_endpoint)
-            .field("civitai_token", &self.civitai_token.is_some())
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why no configuration could be made.
@@ -154,6 +157,11 @@ pub enum ConfigError {
     /// A volume was named that cannot be written.
     #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
     Volume(PathBuf),
+    /// A quota that is no size.
+    #[error(
+        "COMFY_VOLUME_QUOTA is `{0}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)"
+    )]
+    Quota(String),
 }
 
 impl Config {
@@ -168,7 +176,8 @@ impl Config {
         Self::from_vars(&vars.collect())
     }
 
-    /// Makes a configuration from the given variables. Looks at the disk for volumes and `/wheels`.
+    /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`
+    /// and saved tokens.
     ///
     /// # Errors
     /// A variable that cannot be followed.
@@ -195,7 +204,9 @@ impl Config {
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
             offline: places::flag(get, "COMFY_OFFLINE"),
-            hosts: ModelHosts::from_vars(get),
+            hosts: ModelHosts::from_vars(vars, &user),
+            hub_caches: hub_caches(get, &user, volume.as_deref()),
+            volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),
@@ -217,31 +228,78 @@ fn volume(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     }
 }
 
-/// Names that a Hugging Face token goes by; the first that is set counts.
-const HF_TOKENS: &[&str] =
-    &["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_ACCESS_TOKEN"];
+/// Where RunPod puts the models that an endpoint asks it to cache (docs: serverless/endpoints/model-caching).
+const RUNPOD_HUB_CACHE: &str = "huggingface-cache/hub";
 
-/// Names that a Civitai token goes by.
-const CIVITAI_TOKENS: &[&str] = &["CIVITAI_TOKEN", "CIVITAI_API_TOKEN", "CIVITAI_API_KEY"];
+/// Returns where caches of `huggingface_hub` may lie: where its own variables say (its `constants.py`),
+/// and where RunPod puts one. All of them are looked into: whoever filled one had other variables.
+/// A variable of another program is no reason to refuse: a value that names no absolute path is passed over.
+fn hub_caches(
+    get: impl Fn(&str) -> Option<String> + Copy,
+    user: &Path,
+    volume: Option<&Path>,
+) -> Vec<PathBuf> {
+    let path = |name: &str| {
+        let text = places::text(get, name)?;
+        let path = text.strip_prefix("~/").map_or_else(|| PathBuf::from(&text), |rest| user.join(rest));
+        path.is_absolute().then_some(path)
+    };
+    let cache = path("XDG_CACHE_HOME").unwrap_or_else(|| user.join(".cache"));
+    let all = [
+        path("HF_HUB_CACHE"),
+        path("HUGGINGFACE_HUB_CACHE"),
+        path("HF_HOME").map(|dir| dir.join("hub")),
+        Some(cache.join("huggingface/hub")),
+        volume.map(|volume| volume.join(RUNPOD_HUB_CACHE)),
+        Some(Path::new(places::VOLUMES[0]).join(RUNPOD_HUB_CACHE)),
+    ];
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in all.into_iter().flatten() {
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    dirs
+}
+
+/// Reads a size: bytes, or a decimal number with a unit of 1000 or 1024.
+fn size(text: &str) -> Result<u64, ConfigError> {
+    let wrong = || ConfigError::Quota(text.to_owned());
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = (text[..split].trim(), text[split..].trim().to_ascii_lowercase());
+    let (base, power) = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => (1000, 0),
+        "k" => (1000_u64, 1),
+        "m" => (1000, 2),
+        "g" => (1000, 3),
+        "t" => (1000, 4),
+        "ki" => (1024, 1),
+        "mi" => (1024, 2),
+        "gi" => (1024, 3),
+        "ti" => (1024, 4),
+        _ => return Err(wrong()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    // Nine digits behind the point are more than any disk is sold by.
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 9 || !is_digits(whole) || !is_digits(fraction) {
+        return Err(wrong());
+    }
+    let unit = base.pow(power);
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let digits = u32::try_from(fraction.len()).map_err(|_| wrong())?;
+    let part = u128::from(fraction.parse::<u64>().unwrap_or(0)) * u128::from(unit) / 10_u128.pow(digits);
+    let bytes = whole.checked_mul(unit).zip(u64::try_from(part).ok());
+    bytes.and_then(|(whole, part)| whole.checked_add(part)).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
 
 /// Other secrets of RunPod's containers, which are nobody's business here.
 const OTHER_SECRETS: &[&str] = &["RUNPOD_API_KEY", "RUNPOD_AI_API_KEY"];
 
-impl ModelHosts {
-    fn from_vars(get: impl Fn(&str) -> Option<String> + Copy) -> Self {
-        let url = |name: &str| places::text(get, name).map(|url| url.trim_end_matches('/').to_owned());
-        Self {
-            hf_token: HF_TOKENS.iter().find_map(|name| places::text(get, name)),
-            hf_endpoint: url("HF_ENDPOINT"),
-            civitai_token: CIVITAI_TOKENS.iter().find_map(|name| places::text(get, name)),
-            civitai_endpoint: url("CIVITAI_ENDPOINT"),
-        }
-    }
-}
-
-/// Secrets are read here and passed to no child.
+/// Secrets are read here and passed to no child. Credentials of buckets are: git's credential helpers, uv's
+/// indexes and custom nodes that store images work with them.
 fn is_secret(name: &str) -> bool {
-    [HF_TOKENS, CIVITAI_TOKENS, OTHER_SECRETS].iter().any(|names| names.contains(&name))
+    hosts::is_token(name) || OTHER_SECRETS.contains(&name)
 }
 
 fn child_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -252,10 +310,71 @@ fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     VARIABLES
         .iter()
         .filter_map(|variable| Some((variable.name, vars.get(variable.name)?)))
-        .map(|(name, value)| (name.to_owned(), if is_secret(name) { String::new() } else { value.clone() }))
+        .map(|(name, value)| {
+            let hidden = is_secret(name) || name == AWS_KEY;
+            (name.to_owned(), if hidden { String::new() } else { value.clone() })
+        })
         .collect()
 }
 
 fn is_writable_dir(path: &Path) -> bool {
     path.is_dir() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("214748364800", 214_748_364_800),
+            ("200GB", 200_000_000_000),
+            ("200 gb", 200_000_000_000),
+            ("200GiB", 200 << 30),
+            ("200Gi", 200 << 30),
+            ("0.5TB", 500_000_000_000),
+            ("1.5k", 1500),
+            ("3MiB", 3 << 20),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "GB",
+            "-1GB",
+            "1e9",
+            "10 gigs",
+            "1.2.3GB",
+            "99999999999999999999",
+            "9999999999TB",
+            "٣GB",
+        ] {
+            assert!(matches!(size(text), Err(ConfigError::Quota(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn caches_of_the_hub_are_sought_where_its_variables_and_runpod_have_them() {
+        let volume = tempfile::tempdir().unwrap();
+        let root = volume.path().display().to_string();
+        let vars = [
+            ("HOME", "/u"),
+            ("COMFY_VOLUME", root.as_str()),
+            ("HF_HUB_CACHE", "~/h"),
+            ("HUGGINGFACE_HUB_CACHE", "no/path"),
+            ("HF_HOME", "/f"),
+        ];
+        let config = Config::from_vars(&vars.map(|(k, v)| (k.to_owned(), v.to_owned())).into()).unwrap();
+        let expected = [
+            PathBuf::from("/u/h"),
+            "/f/hub".into(),
+            "/u/.cache/huggingface/hub".into(),
+            volume.path().join("huggingface-cache/hub"),
+            "/runpod-volume/huggingface-cache/hub".into(),
+        ];
+        assert_eq!(config.hub_caches, expected);
+    }
 }

@@ -99,6 +99,8 @@ impl Error {
         match self {
             Self::Instance(error) => error.details(),
             Self::Run(error) => error.details(),
+            Self::Plan(error) => error.details(),
+            Self::Realize(JobError::Failed(error)) => error.details(),
             _ => Vec::new(),
         }
     }

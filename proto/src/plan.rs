@@ -1,7 +1,7 @@
 //! The plan: what is missing on this disk, as data. `--dry-run` prints the same value that
 //! `realize` executes.
 
-use crate::{CommitId, NodeDir, RelPath, VersionId};
+use crate::{CommitId, ErrorKind, NodeDir, RelPath, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// Everything that stands between a lock and a working home.
@@ -33,6 +33,21 @@ pub struct Plan {
     pub missing: Vec<String>,
     /// What a reader should know before saying yes.
     pub warnings: Vec<String>,
+    /// What `realize` would refuse for: models that hosts do not give, disks that are too small.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+/// What stands in the way of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The kind of error that `realize` would fail with.
+    pub kind: ErrorKind,
+    /// What is wrong, with its cause.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A repository at its commit.
@@ -108,6 +123,9 @@ pub struct ModelStep {
     pub size_bytes: Option<u64>,
     /// What is to be done.
     pub action: ModelAction,
+    /// Why its host will not give it; it is one of the plan's problems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
 }
 
 /// What is to be done about a model.
@@ -116,10 +134,16 @@ pub struct ModelStep {
 pub enum ModelAction {
     /// A file is at its place: it is used as it is.
     Present,
-    /// The same link lies at another target: a hard link is made.
+    /// The same file lies at another target: a hard link is made.
     Link {
         /// That target.
         from: RelPath,
+    },
+    /// The file lies in a Hugging Face cache of this machine: it gets a second name, by a hard link on the
+    /// same disk, else by a symbolic one.
+    Adopt {
+        /// The file in that cache.
+        from: String,
     },
     /// It is downloaded.
     Download,
@@ -149,4 +173,7 @@ pub struct DiskNeed {
     pub needed_bytes: u64,
     /// Bytes free for this user.
     pub available_bytes: u64,
+    /// The volume's quota in bytes, where it leaves less than the disk has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
 }

@@ -7,6 +7,7 @@ mod readme;
 mod run;
 mod source_git;
 mod source_model;
+mod source_model_hosts;
 mod source_python;
 mod supervise;
 

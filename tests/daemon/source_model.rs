@@ -38,6 +38,7 @@ impl Here {
             hf_endpoint: Some(hub.url("")),
             civitai_token: Some("civitai-s3cr3t".to_owned()),
             civitai_endpoint: Some(civitai.url("")),
+            ..ModelHosts::default()
         })
     }
 
@@ -215,7 +216,7 @@ async fn a_token_goes_to_its_host_and_no_further() {
     let stored = ("localhost".to_owned(), None);
     let asked = |token: &str| ("127.0.0.1".to_owned(), Some(format!("Bearer {token}")));
     assert_eq!(tokens(&hub), [asked("hf-s3cr3t"), stored.clone(), stored.clone(), stored]);
-    assert_eq!(tokens(&civitai), [asked("civitai-s3cr3t")]);
+    assert_eq!(tokens(&civitai), [asked("civitai-s3cr3t"), asked("civitai-s3cr3t")], "its API, its link");
 }
 
 #[tokio::test]
@@ -252,7 +253,7 @@ async fn refusals_say_what_to_do_and_hold_no_secret() {
         ("hf://o/r@v9/a.bin", ErrorKind::NotFound, "/o/r"),
         ("hf://o/none/a.bin", ErrorKind::NotFound, "HF_TOKEN"),
         ("civitai://models/7", ErrorKind::Access, "CIVITAI_TOKEN"),
-        (&signed, ErrorKind::Access, "signed link"),
+        (&signed, ErrorKind::Access, "fresh link"),
     ];
     for (link, kind, hint) in table {
         for error in [here.fetch(link, "vae/a.bin").await.unwrap_err(), here.probe(link).await.unwrap_err()] {

@@ -8,7 +8,7 @@ use proto::rpc::RequestId;
 use proto::spec::{
     Conflicts, Diagnostic, ExcludeNewer, ModelSpec, NodeSpec, Options, RepoSpec, Severity, Spec,
 };
-use proto::{CommitId, Lock, ModelSource, NodeDir, Plan, RelPath, VersionId};
+use proto::{CommitId, ErrorKind, Lock, ModelSource, NodeDir, Plan, RelPath, VersionId};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -137,15 +137,25 @@ pub(crate) fn plan() -> Plan {
         unknown_sizes: 2,
         action: PackagesAction::Install,
     };
+    let problem = Problem {
+        kind: ErrorKind::Access,
+        message: "the model `loras/a.safetensors` cannot be fetched: access is restricted".to_owned(),
+        hint: Some("accept the conditions on the model's page".to_owned()),
+    };
     let model = ModelStep {
         target: rel("loras/a.safetensors"),
         source: source().to_string(),
         size_bytes: Some(1 << 30),
         action: ModelAction::Link { from: rel("unet/a.safetensors") },
+        problem: Some(problem.clone()),
     };
     let link = LinkStep { link: ".venv".to_owned(), target: "current/.venv".to_owned(), present: true };
-    let disk =
-        DiskNeed { path: "/volume".to_owned(), needed_bytes: 4_000_000_000, available_bytes: 5_000_000_000 };
+    let disk = DiskNeed {
+        path: "/volume".to_owned(),
+        needed_bytes: 4_000_000_000,
+        available_bytes: 5_000_000_000,
+        quota_bytes: Some(200_000_000_000),
+    };
     Plan {
         version_id: id(),
         generation: "0f1e2d3c".to_owned(),
@@ -160,6 +170,7 @@ pub(crate) fn plan() -> Plan {
         disk: vec![disk],
         missing: texts(&["model vae/a.safetensors"]),
         warnings: texts(&["the disk will be nearly full"]),
+        problems: vec![problem],
     }
 }
 

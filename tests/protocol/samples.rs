@@ -1,6 +1,6 @@
 //! A value of every message type, with every field set and every variant listed.
 
-use crate::golden::{Golden, golden};
+use crate::golden::{Golden, golden, old as old_golden};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
 use proto::event::{TaskKind, TaskState, Unit};
@@ -16,14 +16,14 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
-    all.extend([golden("spec", &spec()), golden("lock", &lock()), golden("plan", &plan())]);
+    all.extend([golden("spec", &spec()), golden("lock", &lock()), golden("plan_with_problems", &plan())]);
     all.extend(old());
     all
 }
 
 /// Messages of earlier builds: `golden::old::<Type>("name")`.
 fn old() -> Vec<Golden> {
-    Vec::new()
+    vec![old_golden::<Plan>("plan"), old_golden::<Vec<ModelAction>>("model_actions")]
 }
 
 fn envelope() -> Vec<Golden> {
@@ -178,6 +178,7 @@ fn enums() -> Vec<Golden> {
     let models = vec![
         ModelAction::Present,
         ModelAction::Link { from: rel("unet/a.safetensors") },
+        ModelAction::Adopt { from: "/volume/huggingface-cache/hub/models--o--r/blobs/ab".to_owned() },
         ModelAction::Download,
         ModelAction::Skipped,
         ModelAction::Missing,
@@ -195,7 +196,7 @@ fn enums() -> Vec<Golden> {
         golden("version_states", &vec![V::Invalid, V::Unresolved, V::Resolved, V::Realized, V::Running]),
         golden("repository_actions", &vec![R::Present, R::Checkout, R::Fetch, R::Missing]),
         golden("packages_actions", &packages),
-        golden("model_actions", &models),
+        golden("model_actions_with_adopt", &models),
         golden("exclude_newer", &moments),
         golden("conflicts", &vec![Conflicts::Error, Conflicts::Warn]),
     ]

@@ -99,7 +99,7 @@ fn a_link_that_tells_no_name_needs_one() {
 fn wrong_links_are_refused_with_what_to_write() {
     for (link, says) in [
         ("", "use `https://…`"),
-        ("s3://b/k", "`s3://` links are not supported"),
+        ("az://b/k", "`az://` links are not supported"),
         ("hf://o/r/*.safetensors", "list each file"),
         ("hf://o/r", "names no file"),
         ("https://u:s3cr3t@h.example/x.pt", "HF_TOKEN"),

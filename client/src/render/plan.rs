@@ -20,6 +20,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     text += &sentences("missing", &plan.missing);
     text += &sentences("warnings", &plan.warnings);
+    text += &problems(plan);
     if plan.ready {
         text += "\nnothing to do\n";
     }
@@ -84,6 +85,8 @@ fn models(plan: &Plan) -> String {
                 continue;
             }
             ModelAction::Link { from } => ("hard-link", from.to_string()),
+            ModelAction::Adopt { from } => ("link", from.clone()),
+            ModelAction::Download if step.problem.is_some() => ("REFUSED", step.source.clone()),
             ModelAction::Download => ("download", step.source.clone()),
             ModelAction::Skipped => ("skip", "skip_models is set".to_owned()),
             ModelAction::Missing => ("MISSING", step.source.clone()),
@@ -108,13 +111,26 @@ fn disk(plan: &Plan) -> String {
     let mut text = String::new();
     for need in plan.disk.iter().filter(|need| need.needed_bytes > 0) {
         let (needed, free) = (bytes(need.needed_bytes), bytes(need.available_bytes));
-        text += &format!("  {}  needs {needed} of {free} free\n", need.path);
+        let quota = need.quota_bytes.map(|quota| format!(" within the quota of {}", bytes(quota)));
+        text += &format!("  {}  needs {needed} of {free} free{}\n", need.path, quota.unwrap_or_default());
         if need.needed_bytes > need.available_bytes {
             let lack = bytes(need.needed_bytes - need.available_bytes);
             text += &format!("  {} {lack} more is needed there\n", "not enough space:".red().bold());
         }
     }
     section("disk", 0, &text)
+}
+
+/// What `realize` would refuse for, with the remedy of each.
+fn problems(plan: &Plan) -> String {
+    let mut text = String::new();
+    for problem in &plan.problems {
+        text += &format!("  {}\n", problem.message);
+        if let Some(hint) = &problem.hint {
+            text += &format!("    {} {hint}\n", "hint:".cyan().bold());
+        }
+    }
+    section("problems", 0, &text)
 }
 
 fn sentences(title: &str, sentences: &[String]) -> String {
@@ -153,11 +169,18 @@ mod tests {
                  "action": {"kind": "download"}},
                 {"target": "loras/y.safetensors", "source": "hf://o/r/x.safetensors", "size_bytes": 1_073_741_824,
                  "action": {"kind": "link", "from": "loras/x.safetensors"}},
+                {"target": "loras/h.safetensors", "source": "hf://o/r/h.safetensors", "size_bytes": 1_073_741_824,
+                 "action": {"kind": "adopt", "from": "/v/hub/models--o--r/blobs/ab"}},
+                {"target": "loras/g.safetensors", "source": "hf://o/g/g.safetensors",
+                 "action": {"kind": "download"}, "problem": {"kind": "access", "message": "it is gated"}},
                 {"target": "vae/z.pt", "source": "https://example.org/z.pt", "action": {"kind": "missing"}}],
             "links": [{"link": "ComfyUI", "target": "current/ComfyUI", "present": false},
                       {"link": ".venv", "target": "current/.venv", "present": true}],
-            "disk": [{"path": "/v", "needed_bytes": 2_362_232_012_u64, "available_bytes": 1_073_741_824}],
-            "missing": ["model `vae/z.pt`"], "warnings": ["`Kijai` pins numpy"]
+            "disk": [{"path": "/v", "needed_bytes": 2_362_232_012_u64, "available_bytes": 1_073_741_824,
+                      "quota_bytes": 214_748_364_800_u64}],
+            "missing": ["model `vae/z.pt`"], "warnings": ["`Kijai` pins numpy"],
+            "problems": [{"kind": "access", "message": "it is gated", "hint": "accept its conditions"},
+                         {"kind": "disk", "message": "`/v` is too small"}]
         }));
         let expected = "\
 version wan22 in /v/comfy-wan22
@@ -177,13 +200,15 @@ install scripts
 models
   download   loras/x.safetensors  1.00 GiB  hf://o/r/x.safetensors
   hard-link  loras/y.safetensors  1.00 GiB  loras/x.safetensors
+  link       loras/h.safetensors  1.00 GiB  /v/hub/models--o--r/blobs/ab
+  REFUSED    loras/g.safetensors  ?         hf://o/g/g.safetensors
   MISSING    vae/z.pt             ?         https://example.org/z.pt
 
 links (1 in place)
   ComfyUI  ->  current/ComfyUI
 
 disk
-  /v  needs 2.20 GiB of 1.00 GiB free
+  /v  needs 2.20 GiB of 1.00 GiB free within the quota of 200.00 GiB
   not enough space: 1.20 GiB more is needed there
 
 missing
@@ -191,6 +216,11 @@ missing
 
 warnings
   `Kijai` pins numpy
+
+problems
+  it is gated
+    hint: accept its conditions
+  `/v` is too small
 ";
         assert_eq!(text, expected);
     }

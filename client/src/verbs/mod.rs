@@ -18,6 +18,7 @@ use crate::cli::{HandlerVerb, Verb, VersionVerb};
 use crate::connection::Answer;
 use crate::failure::Failure;
 use crate::session::Session;
+use proto::ErrorKind;
 use proto::method::{InstanceInfo, InstanceState, Method, VersionState};
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ pub enum Outcome {
     Done,
     /// A test ran, and something did not pass.
     ChecksFailed,
+    /// What was asked about would be refused, for this kind of reason first.
+    Refused(ErrorKind),
 }
 
 /// Runs a verb.

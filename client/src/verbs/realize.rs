@@ -1,6 +1,6 @@
 //! `realize`: make a version's home complete, or tell what that would take.
 
-use super::{Outcome, ask, warn_all};
+use super::{Outcome, ask, show_json, warn_all};
 use crate::failure::Failure;
 use crate::render;
 use crate::render::units::millis;
@@ -34,7 +34,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let target = session.target(&args.version);
     let (offline, update) = (session.offline(args.offline), args.update);
     if args.dry_run {
-        return ask(session, &GetPlan { target, offline, update }, |_, plan| render::plan::plan(plan));
+        return dry_run(session, &GetPlan { target, offline, update });
     }
     let call = Realize { target, offline, update, detach: args.detach };
     ask(session, &call, |session, answer| {
@@ -44,6 +44,18 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
         }
         people(answer)
     })
+}
+
+/// Shows the whole plan. What `realize` would refuse is told by the exit status, too.
+fn dry_run(session: &mut Session, call: &GetPlan) -> Result<Outcome, Failure> {
+    let answer = session.call(call)?;
+    let plan = answer.read()?;
+    if session.screen.json {
+        show_json(session, &answer)?;
+    } else {
+        session.screen.result(&render::plan::plan(&plan))?;
+    }
+    Ok(plan.problems.first().map_or(Outcome::Done, |problem| Outcome::Refused(problem.kind)))
 }
 
 fn people(answer: &RealizeAnswer) -> String {

@@ -6,7 +6,7 @@ use crate::source::model::ModelError;
 use crate::source::python::PythonError;
 use crate::store::StoreError;
 use crate::store::flock::LockError;
-use proto::plan::DiskNeed;
+use proto::plan::Problem;
 use proto::{ErrorKind, VersionId};
 
 /// Why a home is not complete.
@@ -33,9 +33,10 @@ pub enum RealizeError {
         /// Who and how long.
         source: LockError,
     },
-    /// The disk is too small for the plan.
-    #[error("`{}` has {} free, and {} are needed", .0.path, bytes(.0.available_bytes), bytes(.0.needed_bytes))]
-    NoSpace(DiskNeed),
+    /// The plan cannot be made true: hosts do not give what it wants, or a disk is too small. Nothing was
+    /// begun.
+    #[error("{}", sentence(.0))]
+    Refused(Vec<Problem>),
     /// ComfyUI is needed, not cached, and nothing may be fetched.
     #[error("ComfyUI at {commit} is not cached")]
     NoComfy {
@@ -84,9 +85,8 @@ impl RealizeError {
             Self::Resolve(error) => error.kind(),
             Self::OtherVersion { .. } => ErrorKind::Conflict,
             Self::Locked { source: LockError::Cancelled(_), .. } => ErrorKind::Cancelled,
-            Self::Locked { source: LockError::Store(_), .. } | Self::NoSpace(_) | Self::Store(_) => {
-                ErrorKind::Disk
-            }
+            Self::Refused(problems) => problems.first().map_or(ErrorKind::Internal, |problem| problem.kind),
+            Self::Locked { source: LockError::Store(_), .. } | Self::Store(_) => ErrorKind::Disk,
             Self::Locked { source: LockError::Timeout { .. }, .. } => ErrorKind::Busy,
             Self::NoComfy { .. } => ErrorKind::Offline,
             Self::Repository { source, .. } => source.kind(),
@@ -101,8 +101,9 @@ impl RealizeError {
         match self {
             Self::Resolve(error) => error.hint(),
             Self::OtherVersion { .. } => Some("put `{version_id}` into COMFY_HOME, or unset it".to_owned()),
-            Self::NoSpace(_) => {
-                Some("free some space, or set COMFY_VOLUME or MODELS_DIR to a larger disk".to_owned())
+            // Of several, each has its own beside it.
+            Self::Refused(problems) => {
+                problems.first().filter(|_| problems.len() == 1).and_then(|problem| problem.hint.clone())
             }
             Self::NoComfy { .. } => Some("realize it once without `offline`".to_owned()),
             Self::Repository { source, .. } => source.hint(),
@@ -111,11 +112,25 @@ impl RealizeError {
             Self::Locked { .. } | Self::Store(_) | Self::Crashed(_) => None,
         }
     }
+    /// Returns what is told beyond the message: each problem where there are several.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Refused(problems) if problems.len() > 1 => problems.iter().map(line).collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
-/// Figures for an error people read.
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn bytes(count: u64) -> String {
-    let gigabytes = count as f64 / 1e9;
-    if gigabytes < 0.1 { format!("{:.1} MB", count as f64 / 1e6) } else { format!("{gigabytes:.1} GB") }
+fn sentence(problems: &[Problem]) -> String {
+    match problems {
+        [problem] => problem.message.clone(),
+        _ => format!("{} things stand in the way, and nothing was begun", problems.len()),
+    }
+}
+
+fn line(problem: &Problem) -> String {
+    match &problem.hint {
+        Some(hint) => format!("{} ({hint})", problem.message),
+        None => problem.message.clone(),
+    }
 }

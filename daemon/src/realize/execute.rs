@@ -6,7 +6,7 @@
 
 use super::generation;
 use super::layout::Layout;
-use super::plan::is_built;
+use super::plan::{Disk, Facts, is_built};
 use super::{InUse, RealizeError, clean, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
@@ -33,6 +33,10 @@ pub struct Work {
     pub layout: Layout,
     /// What is to be done.
     pub plan: Plan,
+    /// What the plan was made from.
+    pub disk: Disk,
+    /// What was asked for it.
+    pub facts: Facts,
     /// What runs: neither removed nor cleaned.
     pub in_use: InUse,
     /// Nothing may be fetched.
@@ -45,7 +49,6 @@ pub struct Work {
 /// # Errors
 /// The first thing that could not be done.
 pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
-    check_space(&work.plan)?;
     ctx.progress.phase("execute");
     let ctx = ctx.child();
     // Fires on the first error, or when nobody waits any more: blocking siblings see it too.
@@ -53,14 +56,6 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
     blocking(&work, generation::make_links).await?;
     blocking(&work, generation::prune).await
-}
-
-/// Refuses before the first byte when the known need is more than there is.
-fn check_space(plan: &Plan) -> Result<(), RealizeError> {
-    match plan.disk.iter().find(|disk| disk.needed_bytes > disk.available_bytes) {
-        Some(disk) => Err(RealizeError::NoSpace(disk.clone())),
-        None => Ok(()),
-    }
 }
 
 /// Makes ComfyUI, the custom nodes and the environment.

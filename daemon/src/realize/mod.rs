@@ -6,6 +6,7 @@
 use crate::ctx::Ctx;
 use crate::resolve::{Mode, Resolution, resolve};
 use crate::source::Sources;
+use crate::source::model::links::{self, Known};
 use crate::store::flock::FileLock;
 use crate::store::places::Home;
 use crate::store::places::generation as names;
@@ -16,7 +17,7 @@ pub use in_use::InUse;
 
 use execute::{Work, execute};
 use layout::Layout;
-use plan::{Rules, Sizes, is_built};
+use plan::{Disk, Facts, Rules, is_built};
 use proto::method::RealizeOutcome;
 use proto::plan::RepositoryAction;
 use proto::{Lock, Plan, Spec};
@@ -24,6 +25,7 @@ use record::Record;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod asking;
 mod clean;
 mod error;
 pub mod execute;
@@ -77,6 +79,7 @@ pub struct Realization {
 pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
     let first = look(ctx, sources, request, request.mode).await?;
     first.resolution.save(sources)?;
+    links::adopt(ctx, &request.home.models, &first.known).await;
     if first.plan.ready {
         return first.finish(RealizeOutcome::Ready);
     }
@@ -89,13 +92,18 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let mut second = look(ctx, sources, request, pinned).await?;
     second.resolution.is_new = first.resolution.is_new;
     second.resolution.warnings = first.resolution.warnings;
+    // The index has been rebuilt since; that it had to be is still worth a warning.
+    second.known.warning = first.known.warning;
     if second.plan.ready {
         return second.finish(RealizeOutcome::Ready);
     }
     if second.plan.repositories[0].action == RepositoryAction::Missing {
         return Err(RealizeError::NoComfy { commit: second.resolution.lock.comfy.commit.short().to_owned() });
     }
-    let view = second.with_sizes(ctx, sources, request).await?;
+    let view = second.with_facts(ctx, sources, request).await?;
+    if !view.plan.problems.is_empty() {
+        return Err(RealizeError::Refused(view.plan.problems));
+    }
     // The last link is `current`: an earlier generation may become it again.
     let is_current = view.plan.links.last().is_some_and(|link| link.present);
     let is_same = is_current && !is_built(&view.plan);
@@ -106,6 +114,8 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
         lock: Arc::new(view.resolution.lock.clone()),
         layout: view.layout.clone(),
         plan: view.plan.clone(),
+        disk: view.disk.clone(),
+        facts: view.facts.clone(),
         in_use: request.in_use.clone(),
         offline: request.mode.offline,
     };
@@ -113,13 +123,14 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     view.finish(outcome)
 }
 
-/// Tells what [`realize`] would do, sizes included. Writes nothing but caches of git objects.
+/// Tells what [`realize`] would do, with sizes, and what it would refuse for. Writes nothing but caches of git objects.
 ///
 /// # Errors
 /// When the version cannot be pinned or the disk cannot be looked at.
 pub async fn dry_run(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Plan, RealizeError> {
-    let view = look(ctx, sources, request, request.mode).await?.with_sizes(ctx, sources, request).await?;
+    let view = look(ctx, sources, request, request.mode).await?.with_facts(ctx, sources, request).await?;
     let mut plan = view.plan;
+    plan.warnings.extend(view.known.warning);
     plan.missing.extend(view.resolution.missing);
     plan.warnings.extend(view.resolution.warnings);
     Ok(plan)
@@ -129,6 +140,9 @@ pub async fn dry_run(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
 struct View {
     resolution: Resolution,
     layout: Layout,
+    disk: Disk,
+    known: Known,
+    facts: Facts,
     plan: Plan,
 }
 
@@ -136,15 +150,7 @@ struct View {
 async fn look(ctx: &Ctx, sources: &Sources, request: &Request, mode: Mode) -> Result<View, RealizeError> {
     check_owner(request)?;
     let resolution = resolve(ctx, sources, &request.spec, &request.home, mode).await?;
-    let (layout, plan) = compare(sources, &request.home, &resolution.lock, rules(request))?;
-    Ok(View { resolution, layout, plan })
-}
-
-fn compare(sources: &Sources, home: &Home, lock: &Lock, rules: Rules) -> Result<(Layout, Plan), StoreError> {
-    let layout = Layout::new(&sources.config, home.clone(), lock);
-    let disk = snapshot::snapshot(sources, lock, &layout)?;
-    let plan = plan::plan(lock, &layout, &disk, rules, &Sizes::new());
-    Ok((layout, plan))
+    View::take(sources, request, resolution, Facts::default()).await
 }
 
 fn check_owner(request: &Request) -> Result<(), RealizeError> {
@@ -163,26 +169,38 @@ fn rules(request: &Request) -> Rules {
 }
 
 impl View {
-    /// Asks the models' hosts for sizes, where something is to be downloaded.
-    async fn with_sizes(
-        mut self,
-        ctx: &Ctx,
+    async fn take(
         sources: &Sources,
         request: &Request,
+        resolution: Resolution,
+        facts: Facts,
     ) -> Result<Self, RealizeError> {
-        if request.mode.offline || self.plan.ready {
+        let (sources, home, rules) = (sources.clone(), request.home.clone(), rules(request));
+        let compare = move || {
+            let lock = &resolution.lock;
+            let layout = Layout::new(&sources.config, home, lock);
+            let (disk, known) = snapshot::snapshot(&sources, lock, &layout, rules)?;
+            let plan = plan::plan(lock, &layout, &disk, rules, &facts);
+            Ok(Self { resolution, layout, disk, known, facts, plan })
+        };
+        tokio::task::spawn_blocking(compare).await.map_err(RealizeError::Crashed)?
+    }
+
+    /// Asks hosts about models that are to be downloaded and compares again, where anything is to be done.
+    async fn with_facts(self, ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Self, RealizeError> {
+        if self.plan.ready {
             return Ok(self);
         }
         ctx.progress.phase("plan");
-        let (sizes, warnings) = models::sizes(ctx, sources, &request.spec, &self.plan).await;
-        let disk = snapshot::snapshot(sources, &self.resolution.lock, &self.layout)?;
-        self.plan = plan::plan(&self.resolution.lock, &self.layout, &disk, rules(request), &sizes);
-        self.plan.warnings = warnings;
-        Ok(self)
+        let facts = asking::ask(ctx, sources, request, &self.plan).await?;
+        let warning = self.known.warning;
+        let mut view = Self::take(sources, request, self.resolution, facts).await?;
+        view.known.warning = warning;
+        Ok(view)
     }
 
     fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
-        let Self { resolution, layout, plan } = self;
+        let Self { resolution, layout, plan, known, .. } = self;
         if resolution.is_new && resolution.missing.is_empty() && !is_built(&plan) {
             // The generation stays; the lock it carries for other machines is a newer one.
             store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
@@ -191,6 +209,7 @@ impl View {
         missing.extend(resolution.missing);
         let mut warnings = resolution.warnings;
         warnings.extend(plan.warnings);
+        warnings.extend(known.warning);
         Ok(Realization { outcome, lock: Arc::new(resolution.lock), layout, missing, warnings })
     }
 }
@@ -202,6 +221,7 @@ impl View {
 /// When the disk cannot be looked at.
 pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Vec<String>, StoreError> {
     let rules = Rules { offline: spec.options.offline, skip_models: spec.options.skip_models };
-    let (_, plan) = compare(sources, home, lock, rules)?;
-    Ok(plan::lacks(&plan))
+    let layout = Layout::new(&sources.config, home.clone(), lock);
+    let (disk, _) = snapshot::snapshot(sources, lock, &layout, rules)?;
+    Ok(plan::lacks(&plan::plan(lock, &layout, &disk, rules, &Facts::default())))
 }

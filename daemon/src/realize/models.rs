@@ -1,90 +1,147 @@
-//! Models: downloaded once, used by every version from one place.
+//! Models: fetched once, used by every version from one place.
 
 use super::execute::{Work, blocking};
-use super::plan::Sizes;
 use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::{Ctx, Task};
-use crate::source::Sources;
-use crate::source::model::{Identity, Place, Probed};
-use crate::store::commit;
+use crate::source::model::Place;
+use crate::source::model::links::{self, Entry};
+use crate::store::StoreError;
+use crate::store::commit::SecondName;
 use crate::store::flock::{FileLock, LockError};
-use crate::store::inspect::file_size;
 use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, stream};
 use proto::event::{TaskKind, Unit};
 use proto::plan::{ModelAction, ModelStep};
-use proto::{Plan, RelPath, Spec};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Models that are downloaded, or hosts that are asked for a size, at the same time.
-const AT_ONCE: usize = 4;
+/// Files that are fetched, or hosts that are asked, at the same time.
+pub(super) const AT_ONCE: usize = 16;
 
-/// Downloads what the plan wants, then gives files their second names.
+/// Fetches and links what the plan wants.
 pub(super) async fn fetch(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
+    link_standing(ctx, work).await?;
+    let steps = &work.plan.models;
+    let downloads = steps.iter().filter(|step| step.action == ModelAction::Download);
+    fetch_all(ctx, work, downloads).await?;
+    fetch_all(ctx, work, steps.iter().filter(|step| is_made(steps, step))).await
+}
+
+/// Tells whether a step links a file that another step of the same plan brings.
+fn is_made(steps: &[ModelStep], step: &ModelStep) -> bool {
+    let ModelAction::Link { from } = &step.action else { return false };
+    let brings =
+        |other: &ModelStep| matches!(other.action, ModelAction::Download | ModelAction::Adopt { .. });
+    steps.iter().any(|other| other.target == *from && other.source == step.source && brings(other))
+}
+
+/// Gives files of this machine their second names. All names are made before the first is published: a
+/// file that one step links may be replaced by another one.
+async fn link_standing(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
+    let names = blocking(work, |work| {
+        let steps = &work.plan.models;
+        let standing = steps.iter().enumerate().filter(|(_, step)| !is_made(steps, step));
+        let from = standing.filter_map(|(at, step)| Some((at, file_of(work, step)?)));
+        from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?))).collect::<Result<Vec<_>, _>>()
+    });
+    for (at, name) in names.await? {
+        let step = &work.plan.models[at];
+        publish(ctx, work, step, entry(work, at, step), name).await?;
+    }
+    Ok(())
+}
+
+/// Returns the file that a step takes its own from.
+fn file_of(work: &Work, step: &ModelStep) -> Option<PathBuf> {
+    match &step.action {
+        ModelAction::Link { from } => Some(work.layout.home.model(from)),
+        ModelAction::Adopt { from } => Some(PathBuf::from(from)),
+        _ => None,
+    }
+}
+
+/// Returns the entry of the file that a step takes.
+fn entry(work: &Work, at: usize, step: &ModelStep) -> Entry {
+    let source = step.source.clone();
+    if let ModelAction::Link { from } = &step.action
+        && let Some(entry) = work.disk.files.get(from)
+    {
+        return Entry { source, ..entry.clone() };
+    }
+    let found = work.facts.found(&work.disk, at, &step.target);
+    let size = step.size_bytes.unwrap_or_default();
+    let sha256 = found.and_then(|found| found.sha256.clone());
+    Entry { source, size, sha256, commit: found.and_then(|found| found.commit.clone()), etag: None }
+}
+
+fn second_name(work: &Work, from: &Path, step: &ModelStep) -> Result<SecondName, StoreError> {
+    let volume = work.sources.config.volume.as_deref();
+    SecondName::of(from, &work.layout.home.model(&step.target), volume)
+}
+
+async fn publish(
+    ctx: &Ctx,
+    work: &Work,
+    step: &ModelStep,
+    entry: Entry,
+    name: SecondName,
+) -> Result<(), RealizeError> {
+    let place = Place { models_dir: &work.layout.home.models, target: &step.target };
+    Ok(links::publish(ctx, place, entry, || name.publish()).await?)
+}
+
+async fn fetch_all(
+    ctx: &Ctx,
+    work: &Arc<Work>,
+    steps: impl Iterator<Item = &ModelStep>,
+) -> Result<(), RealizeError> {
     let slots = Semaphore::new(AT_ONCE);
-    let downloads = downloads(&work.plan).map(|step| {
+    let fetches = steps.map(|step| {
         let slots = &slots;
         async move {
             let task = ctx.progress.task(TaskKind::Model, step.target.as_str(), Unit::Bytes);
             let _slot = slots.acquire().await;
-            fetch_one(ctx, work, &step.target, &task).await?;
+            fetch_one(ctx, work, step, &task).await?;
             task.done("");
             Ok::<(), RealizeError>(())
         }
     });
-    try_join_all(downloads).await?;
-    blocking(work, |work| {
-        work.plan.models.iter().try_for_each(|step| match &step.action {
-            ModelAction::Link { from } => {
-                commit::hard_link(&work.layout.home.model(from), &work.layout.home.model(&step.target))
-            }
-            _ => Ok(()),
-        })
-    })
-    .await
+    try_join_all(fetches).await.map(drop)
 }
 
-fn downloads(plan: &Plan) -> impl Iterator<Item = &ModelStep> {
-    plan.models.iter().filter(|step| step.action == ModelAction::Download)
-}
-
-async fn fetch_one(ctx: &Ctx, work: &Work, target: &RelPath, task: &Task) -> Result<(), RealizeError> {
+async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -> Result<(), RealizeError> {
     // The lock was made from this spec: the target is there.
-    let Some(model) = work.spec.models.iter().find(|model| model.target == *target) else { return Ok(()) };
-    let place = Place { models_dir: &work.layout.home.models, target };
-    let lock = work.layout.home.model_lock(target);
-    let _lock = match FileLock::take(ctx, lock, target.as_str(), LOCK_DEADLINE).await {
+    let Some(model) = work.spec.models.iter().find(|model| model.target == step.target) else {
+        return Ok(());
+    };
+    let lock = work.layout.home.model_lock(&step.source);
+    let _lock = match FileLock::take(ctx, lock, step.target.as_str(), LOCK_DEADLINE).await {
         Ok(lock) => Some(lock),
         // It only saves work: each download has a name of its own until it is whole.
         Err(LockError::Timeout { .. }) => None,
-        Err(source) => return Err(RealizeError::Locked { home: target.to_string(), source }),
+        Err(source) => return Err(RealizeError::Locked { home: step.target.to_string(), source }),
     };
-    // Another version may have fetched it meanwhile.
-    if file_size(&place.path()).is_some() {
+    if share(ctx, work, step).await? {
         return Ok(());
     }
+    let place = Place { models_dir: &work.layout.home.models, target: &step.target };
     let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
-    fetched.map(drop).map_err(|source| RealizeError::Model { target: target.to_string(), source })
+    fetched.map(drop).map_err(|source| RealizeError::Model { target: step.target.to_string(), source })
 }
 
-/// Asks hosts for the sizes of models that are to be downloaded, for the plan's sums. What a host does
-/// not tell is a warning of the plan, not an error: the download itself will say more.
-pub(super) async fn sizes(ctx: &Ctx, sources: &Sources, spec: &Spec, plan: &Plan) -> (Sizes, Vec<String>) {
-    let wanted =
-        downloads(plan).filter_map(|step| spec.models.iter().find(|model| model.target == step.target));
-    let asked: Vec<_> =
-        wanted.map(|model| async move { (model, sources.models.probe(ctx, &model.source).await) }).collect();
-    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let (mut sizes, mut warnings) = (Sizes::new(), Vec::new());
-    for (model, answer) in answers {
-        match answer {
-            Ok(Probed { identity: Identity { size: Some(bytes), .. } }) => {
-                sizes.insert(model.target.clone(), bytes);
-            }
-            Ok(_) => warnings.push(format!("the host does not tell the size of `{}`", model.target)),
-            Err(error) => warnings.push(format!("`{}` cannot be looked at: {error}", model.target)),
-        }
+/// Takes the file from where someone else has put it meanwhile. Tells whether there is one.
+async fn share(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep) -> Result<bool, RealizeError> {
+    let (source, target) = (step.source.clone(), step.clone());
+    let found = blocking(work, move |work| {
+        let home = &work.layout.home;
+        let Some((from, entry)) = links::find(&work.sources.config, home, &source) else { return Ok(None) };
+        let is_elsewhere = from != target.target;
+        let name = is_elsewhere.then(|| second_name(work, &home.model(&from), &target)).transpose()?;
+        Ok(Some((entry, name)))
+    });
+    match found.await? {
+        None => Ok(false),
+        Some((_, None)) => Ok(true),
+        Some((entry, Some(name))) => publish(ctx, work, step, entry, name).await.map(|()| true),
     }
-    (sizes, warnings)
 }

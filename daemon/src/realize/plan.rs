@@ -1,18 +1,52 @@
 //! What is missing: a pure function of the lock and of what is on the disk. The value it returns is
 //! printed by `--dry-run` and executed by `execute`.
 
+mod models;
+mod space;
+
 use super::layout::Layout;
-use crate::store::inspect::Space;
+use crate::source::model::hub_cache::Cached;
+use crate::source::model::links::Files;
+use crate::store::inspect::{Quota, Space};
 use proto::plan::{
-    DiskNeed, LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, RepositoryAction,
+    LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, Problem, RepositoryAction,
     RepositoryStep,
 };
 use proto::{Lock, NodeDir, RelPath};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What hosts told about models that are not here, in bytes, by target.
-pub type Sizes = BTreeMap<RelPath, u64>;
+/// What was asked before the plan was made for good.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Models that are to be downloaded, by target.
+    pub models: BTreeMap<RelPath, Told>,
+    /// What the volume's quota leaves.
+    pub quota: Option<Quota>,
+    /// What people should know of the answers.
+    pub warnings: Vec<String>,
+}
+
+impl Facts {
+    /// Returns where a model lies in a Hugging Face cache: by its host's word, else without one.
+    pub fn found<'a>(&'a self, disk: &'a Disk, at: usize, target: &RelPath) -> Option<&'a Cached> {
+        let told = self.models.get(target).and_then(|told| told.cached.as_ref());
+        told.or_else(|| disk.cached.get(at)?.as_ref())
+    }
+}
+
+/// What a host told about a model, and what was found by it.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// Its SHA-256.
+    pub sha256: Option<String>,
+    /// The same file in a Hugging Face cache.
+    pub cached: Option<Cached>,
+    /// Why the host will not give it.
+    pub problem: Option<Problem>,
+}
 
 /// What the request allows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,12 +70,18 @@ pub struct Disk {
     pub nodes: Vec<Checkout>,
     /// Size of each model that is there, in the lock's order.
     pub models: Vec<Option<u64>>,
+    /// Which files of the models directory came from which link.
+    pub files: Files,
+    /// Models that lie in a Hugging Face cache, found without asking a host. In the lock's order.
+    pub cached: Vec<Option<Cached>>,
     /// Whether each link of the layout stands.
     pub links: Vec<bool>,
     /// Space where the home is.
     pub home_space: Option<Space>,
     /// Space where the models are.
     pub models_space: Option<Space>,
+    /// Space where each model's folder is, if that is on another filesystem. In the lock's order.
+    pub folder_spaces: Vec<Option<Space>>,
 }
 
 /// How the wanted generation stands on the disk.
@@ -66,15 +106,12 @@ pub enum Checkout {
     Absent,
 }
 
-/// Unpacked wheels take about this many times their download. Measured on ComfyUI 0.3.75's 90 packages:
-/// 2.0 (torch's libraries alone: 1.7).
-const UNPACKED: u64 = 2;
-
 /// Makes the plan.
-pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Sizes) -> Plan {
+pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, facts: &Facts) -> Plan {
     let repositories = repositories(lock, layout, disk, rules);
     let packages = packages(lock, disk);
-    let models = models(lock, disk, rules, sizes);
+    let (models, mut warnings) = models::steps(lock, disk, rules, facts);
+    warnings.extend(facts.warnings.iter().cloned());
     let links = links(layout, disk, &repositories[1..]);
     let install_scripts = install_scripts(lock, layout, disk, (&packages.action, &repositories[1..]));
     let missing = missing(&repositories, &models);
@@ -84,20 +121,23 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, sizes: &Siz
             .all(|step| matches!(step.action, RepositoryAction::Present | RepositoryAction::Missing))
         && models.iter().all(|step| is_settled(&step.action))
         && links.iter().all(|step| step.present);
+    let needs = space::needs(layout, disk, &packages, &models, facts.quota);
+    let problems = models.iter().filter_map(|step| step.problem.clone()).chain(space::problems(&needs));
     Plan {
         version_id: lock.version_id.clone(),
         generation: layout.generation.clone(),
         home: layout.home.root.display().to_string(),
         models_dir: layout.home.models.display().to_string(),
         ready,
-        disk: space_needed(layout, disk, &packages, &models),
+        problems: problems.collect(),
+        disk: needs,
         repositories,
         packages,
         install_scripts,
         models,
         links,
         missing,
-        warnings: Vec::new(),
+        warnings,
     }
 }
 
@@ -172,28 +212,6 @@ fn packages(lock: &Lock, disk: &Disk) -> PackagesStep {
     }
 }
 
-fn models(lock: &Lock, disk: &Disk, rules: Rules, sizes: &Sizes) -> Vec<ModelStep> {
-    let here = lock.models.iter().zip(&disk.models);
-    // The link is the key: the first target that has the file, or will have it, serves the others.
-    let mut serves: HashMap<&str, (&RelPath, bool)> = HashMap::new();
-    for (model, _) in here.clone().filter(|(_, size)| size.is_some()) {
-        serves.entry(model.source.as_str()).or_insert((&model.target, true));
-    }
-    here.map(|(model, size)| {
-        let (from, from_is_here) = *serves.entry(model.source.as_str()).or_insert((&model.target, false));
-        let action = match size {
-            _ if rules.skip_models => ModelAction::Skipped,
-            Some(_) => ModelAction::Present,
-            None if rules.offline && !from_is_here => ModelAction::Missing,
-            None if from != &model.target => ModelAction::Link { from: from.clone() },
-            None => ModelAction::Download,
-        };
-        let size_bytes = size.or_else(|| sizes.get(from).copied());
-        ModelStep { target: model.target.clone(), source: model.source.to_string(), size_bytes, action }
-    })
-    .collect()
-}
-
 fn links(layout: &Layout, disk: &Disk, nodes: &[RepositoryStep]) -> Vec<LinkStep> {
     let wanted = layout.links.iter().zip(&disk.links);
     let there = |node: Option<usize>| node.is_none_or(|at| nodes[at].action != RepositoryAction::Missing);
@@ -241,33 +259,6 @@ fn missing(repositories: &[RepositoryStep], models: &[ModelStep]) -> Vec<String>
         .map(|step| format!("repository {} ({} at {})", step.name, step.repo, step.commit.short()))
         .chain(models.map(|step| format!("model {} ({})", step.target, step.source)))
         .collect()
-}
-
-fn space_needed(
-    layout: &Layout,
-    disk: &Disk,
-    packages: &PackagesStep,
-    models: &[ModelStep],
-) -> Vec<DiskNeed> {
-    let for_packages = match packages.action {
-        PackagesAction::Install => packages.download_bytes * UNPACKED,
-        PackagesAction::Present | PackagesAction::Reuse { .. } | PackagesAction::Repair => 0,
-    };
-    let downloads = models.iter().filter(|step| step.action == ModelAction::Download);
-    let for_models: u64 = downloads.filter_map(|step| step.size_bytes).sum();
-    let need = |path: &Path, needed_bytes, space: Space| DiskNeed {
-        path: path.display().to_string(),
-        needed_bytes,
-        available_bytes: space.available_bytes,
-    };
-    let (home, models_dir) = (&layout.home.root, &layout.home.models);
-    match (disk.home_space, disk.models_space) {
-        (Some(a), Some(b)) if a.device == b.device => vec![need(home, for_packages + for_models, a)],
-        (a, b) => {
-            let home = a.map(|space| need(home, for_packages, space));
-            home.into_iter().chain(b.map(|space| need(models_dir, for_models, space))).collect()
-        }
-    }
 }
 
 #[cfg(test)]

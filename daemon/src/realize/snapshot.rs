@@ -1,21 +1,30 @@
-//! Looks at the disk and gathers what a plan needs to know. Stats and two small reads; no network, no
+//! Looks at the disk and gathers what a plan needs to know. Stats and small reads; no network, no
 //! subprocess.
 
 use super::layout::Layout;
-use super::plan::{Checkout, Disk, Generation};
+use super::plan::{Checkout, Disk, Generation, Rules};
 use super::record::Record;
 use crate::source::Sources;
+use crate::source::model::hub_cache::{self, Cached, Word};
+use crate::source::model::links::{self, Known};
 use crate::source::python::python_works;
-use crate::store::inspect::{file_size, is_link_to, space};
-use crate::store::places::generation;
+use crate::store::inspect::{Space, file_size, is_link_to, space};
+use crate::store::places::{Home, generation};
 use crate::store::{StoreError, tree};
 use proto::Lock;
+use proto::lock::LockedModel;
 
-/// Takes the snapshot. Blocks, shortly.
+/// Takes the snapshot. What it tells of the models' links beyond the disk's state stands in the second
+/// value. Blocks, shortly.
 ///
 /// # Errors
 /// When a record or a filesystem is there and cannot be read.
-pub fn snapshot(sources: &Sources, lock: &Lock, layout: &Layout) -> Result<Disk, StoreError> {
+pub fn snapshot(
+    sources: &Sources,
+    lock: &Lock,
+    layout: &Layout,
+    rules: Rules,
+) -> Result<(Disk, Known), StoreError> {
     let dir = layout.generation_dir();
     let is_published = Record::read(&dir)?.is_some() && dir.join(generation::COMFY).join("main.py").is_file();
     let generation = match () {
@@ -33,20 +42,61 @@ pub fn snapshot(sources: &Sources, lock: &Lock, layout: &Layout) -> Result<Disk,
             Checkout::Absent
         }
     });
-    let models: Vec<_> =
-        lock.models.iter().map(|model| file_size(&layout.home.model(&model.target))).collect();
+    let home = &layout.home;
+    let known = if rules.skip_models { Known::default() } else { links::known(&sources.config, home, lock) };
+    let models: Vec<_> = lock.models.iter().map(|model| file_size(&home.model(&model.target))).collect();
+    let is_its = |at: usize| {
+        let model = &lock.models[at];
+        known.files.get(&model.target).is_some_and(|entry| entry.source == model.source.as_str())
+    };
+    let wanted: Vec<bool> = (0..lock.models.len())
+        .map(|at| !rules.skip_models && (models[at].is_none() || !is_its(at)))
+        .collect();
     // Free space matters only to those who will write.
-    let writes = is_absent || models.contains(&None);
-    Ok(Disk {
+    let writes = is_absent || wanted.contains(&true);
+    let models_space = if writes { Some(space(&home.models)?) } else { None };
+    let disk = Disk {
         generation,
         same_venv: if is_absent { same_venv(layout)? } else { None },
         comfy_cached: !is_absent || sources.git.has(&lock.comfy.repo, &lock.comfy.commit),
         nodes: nodes.collect(),
+        folder_spaces: folder_spaces(home, lock, &wanted, models_space)?,
+        cached: cached(sources, lock, &wanted, rules),
         models,
+        files: known.files.clone(),
         links: layout.links.iter().map(|link| is_link_to(&link.path, &link.target)).collect(),
-        home_space: if writes { Some(space(&layout.home.root)?) } else { None },
-        models_space: if writes { Some(space(&layout.home.models)?) } else { None },
-    })
+        home_space: if writes { Some(space(&home.root)?) } else { None },
+        models_space,
+    };
+    Ok((disk, known))
+}
+
+/// Finds what can be told to lie in a Hugging Face cache without asking the host.
+fn cached(sources: &Sources, lock: &Lock, wanted: &[bool], rules: Rules) -> Vec<Option<Cached>> {
+    let word = if rules.offline { Word::Ref } else { Word::Commit };
+    let models = lock.models.iter().zip(wanted);
+    let find = |model: &LockedModel| {
+        hub_cache::find(&sources.config.hub_caches, &model.source, model.target.file_name(), word)
+    };
+    models.map(|(model, wanted)| wanted.then(|| find(model)).flatten()).collect()
+}
+
+/// A model folder may be a link to another disk.
+fn folder_spaces(
+    home: &Home,
+    lock: &Lock,
+    wanted: &[bool],
+    models_space: Option<Space>,
+) -> Result<Vec<Option<Space>>, StoreError> {
+    let models = lock.models.iter().zip(wanted);
+    let of = |(model, wanted): (&LockedModel, &bool)| {
+        if !*wanted {
+            return Ok(None);
+        }
+        let its = space(home.model(&model.target).parent().unwrap_or(&home.models))?;
+        Ok(Some(its).filter(|its| models_space.is_some_and(|models| models.device != its.device)))
+    };
+    models.map(of).collect()
 }
 
 /// Finds another generation of this home whose environment is the same and works.

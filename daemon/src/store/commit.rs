@@ -4,6 +4,7 @@
 //! synced, renamed, and the directory is synced. Unique names keep this right even where `flock`
 //! lies; a crash leaves the old state or the new one, and at most a staging name that nobody reads.
 
+use super::places::relative;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -81,15 +82,51 @@ pub fn symlink(target: &Path, link: &Path) -> Result<(), StoreError> {
     publish(&staging, link)
 }
 
-/// Gives the file `from` a second name; both must be on one filesystem. An earlier `to` is replaced.
-/// Blocks.
-pub fn hard_link(from: &Path, to: &Path) -> Result<(), StoreError> {
-    if let Some(parent) = to.parent() {
-        create_dir_all(parent)?;
+/// A second name of a file, made but not yet published. Dropping it gives it up.
+#[derive(Debug)]
+pub struct SecondName {
+    staging: PathBuf,
+    path: PathBuf,
+}
+
+impl SecondName {
+    /// Makes a second name for the file that `from` leads to: a hard link, or a symbolic one where the
+    /// filesystem is another or knows no hard links. Within `volume` a symbolic link is relative, since
+    /// a volume has two mount points. Blocks.
+    ///
+    /// # Errors
+    /// When there is no such file, or the disk refuses.
+    pub fn of(from: &Path, to: &Path, volume: Option<&Path>) -> Result<Self, StoreError> {
+        if let Some(parent) = to.parent() {
+            create_dir_all(parent)?;
+        }
+        let staging = staging_path(to);
+        let real = from.canonicalize().map_err(StoreError::at("read", from))?;
+        if std::fs::hard_link(&real, &staging).is_err() {
+            let parent = to.parent().unwrap_or(Path::new("/"));
+            let parent = parent.canonicalize().map_err(StoreError::at("read", parent))?;
+            let volume = volume.and_then(|volume| volume.canonicalize().ok());
+            let is_inside = volume.is_some_and(|dir| real.starts_with(&dir) && parent.starts_with(&dir));
+            let target = if is_inside { relative(&parent, &real) } else { real };
+            std::os::unix::fs::symlink(&target, &staging).map_err(StoreError::at("link", to))?;
+        }
+        Ok(Self { staging, path: to.to_owned() })
     }
-    let staging = staging_path(to);
-    std::fs::hard_link(from, &staging).map_err(StoreError::at("hard-link", to))?;
-    publish(&staging, to)
+
+    /// Publishes the name, replacing an earlier file. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn publish(self) -> Result<(), StoreError> {
+        publish(&self.staging, &self.path)
+    }
+}
+
+impl Drop for SecondName {
+    fn drop(&mut self) {
+        // `rename` leaves both names where they are links of one file: then this one goes, too.
+        std::fs::remove_file(&self.staging).ok();
+    }
 }
 
 /// A directory that is removed unless it was published. Dropping it blocks.
@@ -157,6 +194,7 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn a_written_file_replaces_the_old_one_and_leaves_no_staging() {
@@ -175,6 +213,22 @@ mod tests {
         symlink(Path::new("one"), &link).unwrap();
         symlink(Path::new("two"), &link).unwrap();
         assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("two"));
+    }
+
+    #[test]
+    fn a_second_name_is_a_hard_link_that_leaves_no_staging() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["one", "sub/two"].map(|name| dir.path().join(name));
+        std::fs::write(&from, "x").unwrap();
+        // The second time both names belong to one file already.
+        for _ in 0..2 {
+            SecondName::of(&from, &to, None).unwrap().publish().unwrap();
+        }
+        assert_eq!(std::fs::metadata(&to).unwrap().ino(), std::fs::metadata(&from).unwrap().ino());
+        assert_eq!(std::fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
+        drop(SecondName::of(&from, &to, None).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
+        assert!(SecondName::of(&dir.path().join("none"), &to, None).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Home {
     /// A relative `COMFY_HOME`, or one with `..`.
     pub fn find(config: &Config, id: &VersionId, comfy_home: Option<&str>) -> Result<Self, HomeError> {
         let Some(template) = comfy_home.filter(|text| !text.is_empty()) else {
-            let root = config.homes.join(format!("comfy-{id}"));
+            let root = config.homes.join(format!("{HOME_PREFIX}{id}"));
             return Ok(Self {
                 root,
                 models: config.models_dir.clone().unwrap_or_else(|| config.homes.join("models")),
@@ -70,16 +70,36 @@ impl Home {
         self.root.join(".comfyd.lock")
     }
 
-    /// The lock file that whoever fetches a model to this place holds. In a directory where ComfyUI
-    /// lists nothing.
-    pub fn model_lock(&self, target: &RelPath) -> PathBuf {
-        self.models.join(".comfyd/locks").join(format!("{}.lock", digest(&target.as_str())))
+    /// The lock file that whoever fetches a link holds. In a directory where ComfyUI lists nothing.
+    pub fn model_lock(&self, source: &str) -> PathBuf {
+        self.models.join(HIDDEN).join("locks").join(format!("{}.lock", digest(&source)))
     }
 
     /// Place of a model.
     pub fn model(&self, target: &RelPath) -> PathBuf {
         self.models.join(target.as_str())
     }
+}
+
+/// Directory in a models directory that ComfyUI lists nothing of: unfinished files, and the index of links.
+const HIDDEN: &str = ".comfyd";
+
+/// The index of a models directory: which file came from which link.
+pub fn links_file(models: &Path) -> PathBuf {
+    models.join(HIDDEN).join("links.json")
+}
+
+/// The lock file that whoever changes that index holds.
+pub fn links_lock(models: &Path) -> PathBuf {
+    models.join(HIDDEN).join("links.lock")
+}
+
+/// Name of a home without its version's id.
+const HOME_PREFIX: &str = "comfy-";
+
+/// Tells whether a directory beside the homes has the name of one.
+pub fn is_home_name(name: &str) -> bool {
+    name.starts_with(HOME_PREFIX)
 }
 
 /// Parent of the homes that a template with [`ID_MARK`] names.
@@ -108,7 +128,12 @@ pub mod generation {
 
 /// Place of a version's lock.
 pub fn lock_file(config: &Config, id: &VersionId) -> PathBuf {
-    config.cache_root.join("resolved").join(format!("{id}.lock.json"))
+    lock_files(config).join(format!("{id}.lock.json"))
+}
+
+/// Directory of all versions' locks.
+pub fn lock_files(config: &Config) -> PathBuf {
+    config.cache_root.join("resolved")
 }
 
 /// Place of a custom node's checkout, `<repo>@<commit>`. The commit names the content, so two owners'

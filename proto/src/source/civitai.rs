@@ -32,7 +32,8 @@ pub(super) fn page(url: &Url) -> Result<Location, InvalidSource> {
     )
 }
 
-fn version(id: &str, query: &str) -> Result<Location, InvalidSource> {
+/// Makes the location of a version from its id, not yet checked, and a selection.
+pub(super) fn version(id: &str, query: &str) -> Result<Location, InvalidSource> {
     if secrets::in_query(query) {
         return invalid(
             "the link carries a Civitai token",

@@ -4,6 +4,8 @@
 //! A web link may carry a signature. It stays in memory for fetching and goes nowhere else:
 //! showing, debugging and serialising a source leave it out.
 
+mod air;
+mod bucket;
 mod civitai;
 mod hub;
 mod secrets;
@@ -49,6 +51,20 @@ pub enum Location {
         /// Selection such as `type=Model&format=SafeTensor`, without a token; may be empty.
         query: String,
     },
+    /// An object in a bucket of S3, or of a store that speaks its language.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The object's name.
+        key: String,
+    },
+    /// An object in a bucket of Google Cloud Storage.
+    Gs {
+        /// The bucket.
+        bucket: String,
+        /// The object's name.
+        key: String,
+    },
     /// Any other web link.
     Http(Url),
     /// A file on this machine, by absolute path.
@@ -65,7 +81,7 @@ pub struct InvalidSource {
     pub hint: String,
 }
 
-const FORMS: &str = "use `https://…`, `hf://owner/repo[@revision]/path`, `civitai://models/<version id>`, `file:///…` or an absolute path";
+const FORMS: &str = "use `https://…`, `hf://owner/repo[@revision]/path`, `civitai://models/<version id>`, `urn:air:…`, `s3://bucket/key`, `gs://bucket/key`, `file:///…` or an absolute path";
 
 impl ModelSource {
     /// Parses a link in any accepted spelling.
@@ -80,12 +96,17 @@ impl ModelSource {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return invalid("the link has a space or control character", "write a space as `%20`");
         }
+        if let Some(name) = air::strip(text) {
+            return air::name(name).map(Self::at);
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return invalid(format!("`{}` is not a link", shown(bare(text))), FORMS);
         };
         let location = match scheme.to_ascii_lowercase().as_str() {
             "hf" => hub::link(rest),
             "civitai" => civitai::link(rest),
+            "s3" => bucket::link(rest, |bucket, key| Location::S3 { bucket, key }),
+            "gs" => bucket::link(rest, |bucket, key| Location::Gs { bucket, key }),
             "http" | "https" => web(text),
             "file" => decode(rest.strip_prefix("localhost").unwrap_or(rest)).and_then(|path| file(&path)),
             _ => invalid(format!("`{}://` links are not supported", shown(scheme)), FORMS),
@@ -121,6 +142,7 @@ impl ModelSource {
     pub fn file_name(&self) -> Option<String> {
         let path = match &self.location {
             Location::HuggingFace { path, .. } | Location::File(path) => path.clone(),
+            Location::S3 { key, .. } | Location::Gs { key, .. } => key.clone(),
             Location::Http(url) => decode(url.path()).ok()?,
             Location::Civitai { .. } => return None,
         };
@@ -192,6 +214,8 @@ fn canonical(location: &Location) -> String {
         Location::Civitai { version_id, query } => {
             format!("civitai://api/download/models/{version_id}?{query}")
         }
+        Location::S3 { bucket, key } => format!("s3://{bucket}/{}", utf8_percent_encode(key, PATH)),
+        Location::Gs { bucket, key } => format!("gs://{bucket}/{}", utf8_percent_encode(key, PATH)),
         Location::Http(url) => url.to_string(),
         Location::File(path) => format!("file://{}", utf8_percent_encode(path, PATH)),
     }

@@ -8,6 +8,9 @@ const NAMES: &[&str] = &[
     "sig",
     "policy",
     "key-pair-id",
+    "awsaccesskeyid",
+    "googleaccessid",
+    "ossaccesskeyid",
     "token",
     "access_token",
     "auth_token",
@@ -16,13 +19,21 @@ const NAMES: &[&str] = &[
     "apikey",
     "key",
     "authorization",
+    "auth",
+    "jwt",
     "password",
     "secret",
 ];
 
 /// Signatures of S3 and Google Cloud Storage consist of parameters that start so. They change with
 /// each signing, so none of them says which file it is.
-const PREFIXES: &[&str] = &["x-amz-", "x-goog-"];
+const PREFIXES: &[&str] = &["x-amz-", "x-goog-", "x-oss-"];
+
+/// Parameters beside a signature that change with each signing too, but mean something of their own where
+/// there is none: until when CloudFront's and the older S3, Google and Alibaba links are good; what an Azure
+/// link (Azure Storage, "service SAS") allows.
+const BESIDE_SIGNATURE: &[&str] =
+    &["expires", "sv", "st", "se", "sr", "sp", "sip", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv"];
 
 /// Removes user info and access parameters from a URL.
 pub fn strip_secrets(url: &Url) -> Url {
@@ -31,7 +42,10 @@ pub fn strip_secrets(url: &Url) -> Url {
     clean.set_username("").ok();
     clean.set_password(None).ok();
     let query = url.query().unwrap_or_default();
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !in_query(pair)).collect();
+    let signed = has_name(query, |name| matches!(name, "signature" | "sig"));
+    let grants =
+        |pair: &str| in_query(pair) || signed && has_name(pair, |name| BESIDE_SIGNATURE.contains(&name));
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !grants(pair)).collect();
     let query = kept.join("&");
     clean.set_query((!query.is_empty()).then_some(query.as_str()));
     clean
@@ -39,10 +53,12 @@ pub fn strip_secrets(url: &Url) -> Url {
 
 /// Returns whether a query string has a parameter that grants access.
 pub(super) fn in_query(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| {
-        let name = name.to_ascii_lowercase();
-        NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    })
+    has_name(query, |name| NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// Returns whether a query string has a parameter whose decoded name, in lower case, is such.
+fn has_name(query: &str, is: impl Fn(&str) -> bool) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| is(&name.to_ascii_lowercase()))
 }
 
 /// Returns the part of a link, parsable or not, that holds no secret: no query and no user info.

@@ -42,6 +42,14 @@ fn spellings_of_one_file_have_one_canonical_form() {
         ("https://civitai.com/api/download/models/9", "civitai://models/9"),
         ("https://civitai.red/api/download/models/9?fileId=7", "civitai://api/download/models/9?fileId=7"),
         ("https://civitai.com/models/1?modelVersionId=9", "civitai://models/9"),
+        ("urn:air:sdxl:lora:civitai:12345@67890", "civitai://models/67890"),
+        ("URN:AIR:sdxl:lora:civitai:12345@67890+7", "civitai://api/download/models/67890?fileId=7"),
+        ("urn:air:flux1:unet:huggingface:o/r/d/x.safetensors@v2", "hf://o/r@v2/d/x.safetensors"),
+        ("urn:air:flux1:unet:huggingface:o/r/x.gguf", "hf://o/r/x.gguf"),
+        ("s3://bucket/a/b%20c.bin", "s3://bucket/a/b%20c.bin"),
+        ("S3://bucket/a#b.bin", "s3://bucket/a%23b.bin"),
+        ("s3://bucket/what%3F.bin", "s3://bucket/what%3F.bin"),
+        ("gs://my_bucket.example/x.bin", "gs://my_bucket.example/x.bin"),
         ("/data/x.pth", "file:///data/x.pth"),
         ("/data//./x.pth", "file:///data/x.pth"),
         ("/data/x y.pth", "file:///data/x%20y.pth"),
@@ -64,7 +72,29 @@ fn links_that_cannot_work_say_what_to_write() {
         "x.safetensors",
         "loras/x.safetensors",
         "s3://b/k",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3://bucket/dir/",
+        "s3://bucket//x",
+        "s3://bucket/a/../x",
+        "s3://bucket/a/%2E%2E/x",
+        "s3://bucket/*.safetensors",
+        "s3://bucket/x?versionId=1",
+        "s3://bucket/x%00",
+        "s3://-bucket/x",
+        "s3://buc ket/x",
         "gs://b/k",
+        "az://bucket/x",
+        "urn:air:",
+        "urn:air:sdxl:lora:civitai:12345",
+        "urn:air:sdxl:lora:civitai:12345@",
+        "urn:air:sdxl:lora:civitai:12345@x",
+        "urn:air:sdxl:lora:civitai:12345@67890+",
+        "urn:air:sdxl:lora:civitai:12345@67890+x",
+        "urn:air:sdxl:lora:civitai:12345@67890.safetensors",
+        "urn:air:sdxl:lora:orchestrator:x@1",
+        "urn:air:qwen3:repository:huggingface:Org/Repo@main.tar",
+        "urn:isbn:1",
         "hf://o/r",
         "hf://o/r/",
         "hf://o//x",
@@ -123,6 +153,26 @@ fn a_signature_is_used_for_fetching_and_nowhere_else() {
 }
 
 #[test]
+fn every_store_has_its_own_signatures() {
+    let table = [
+        ("X-Goog-Algorithm=A&X-Goog-Credential=s3cr3t&X-Goog-Date=D&X-Goog-Signature=s3cr3t", ""),
+        ("AWSAccessKeyId=s3cr3t&Signature=s3cr3t&Expires=1700000000&v=1", "?v=1"),
+        ("GoogleAccessId=s3cr3t&Expires=1700000000&Signature=s3cr3t", ""),
+        ("Expires=1700000000&Signature=s3cr3t&Key-Pair-Id=s3cr3t&Policy=s3cr3t", ""),
+        ("OSSAccessKeyId=s3cr3t&Expires=1&Signature=s3cr3t", ""),
+        ("sv=2024-01-01&st=s&se=e&sr=b&sp=r&sig=s3cr3t&snapshot=1", "?snapshot=1"),
+        ("Authorization=s3cr3t", ""),
+        ("token=s3cr3t", ""),
+        ("sp=1&expires=2&v=3", "?sp=1&expires=2&v=3"),
+    ];
+    for (query, shown) in table {
+        let source = ModelSource::parse(&format!("https://h.example/k.bin?{query}")).unwrap();
+        assert_eq!(source.to_string(), format!("https://h.example/k.bin{shown}"), "{query}");
+        assert!(source.as_str().ends_with(query), "{query}");
+    }
+}
+
+#[test]
 fn errors_hold_no_secret() {
     for link in [
         "civitai.com/api/download/models/1?token=s3cr3t",
@@ -134,7 +184,8 @@ fn errors_hold_no_secret() {
         "civitai://s3cr3t@models/1",
         "civitai://models/1?token=s3cr3t",
         "hf://u:s3cr3t@huggingface.co/x",
-        "s3://key:s3cr3t@b/k",
+        "s3://key:s3cr3t@bucket/k",
+        "s3://bucket/k?X-Amz-Signature=s3cr3t",
     ] {
         let error = ModelSource::parse(link).unwrap_err();
         assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
@@ -149,6 +200,8 @@ fn file_names_are_decoded_once() {
         ("https://example.org/a/b%20c.bin?x=1", Some("b c.bin")),
         ("https://example.org/a%2Fb.bin", Some("b.bin")),
         ("https://example.org/", None),
+        ("s3://bucket/a/b%20c.bin", Some("b c.bin")),
+        ("gs://bucket/b.bin", Some("b.bin")),
         ("/data/x%20y.pth", Some("x%20y.pth")),
         ("civitai://models/1", None),
     ];

@@ -95,8 +95,8 @@ pub struct NodeEntry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
-    /// Link of one file: `https://…`, `hf://owner/repo[@revision]/path`,
-    /// `civitai://models/<version id>`, `file:///…`, or an absolute path.
+    /// Link of one file: `https://…`, `hf://owner/repo[@revision]/path`, `civitai://models/<version id>`,
+    /// `urn:air:…`, `s3://bucket/key`, `gs://bucket/key`, `file:///…`, or an absolute path.
     pub source: String,
     /// Folder under the models directory, such as `checkpoints` or `loras/wan`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,8 +21,7 @@ const MODELS_DIR: &[&str] = &[
     "${MODELS_DIR}/",
 ];
 
-const SOURCE_HINT: &str =
-    "write `https://…`, `hf://owner/repo/path`, `civitai://models/<version id>` or `file:///…`";
+const SOURCE_HINT: &str = "write `https://…`, `hf://owner/repo/path`, `civitai://models/<version id>`, `s3://bucket/key` or `file:///…`";
 const FOLDER_HINT: &str = "write `target_subdir`, such as `checkpoints`, `loras`, `vae`, `diffusion_models`, `text_encoders`, `clip_vision`, `controlnet`, `upscale_models` or `embeddings`";
 const NAME_HINT: &str = "write the file's name in `name`, such as `model.safetensors`";
 

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::config::Config;
+use crate::source::model::links::Entry;
 use crate::store::places::Home;
 use proptest::prelude::*;
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
 use proto::{CommitId, ModelSource, VersionId};
 use std::path::PathBuf;
 
-const SPACE: Space = Space { device: 1, available_bytes: 1_000_000 };
+const SPACE: Space = Space { device: 1, available_bytes: 1_000_000, quota_bytes: None };
 
 fn repo(url: &str, digit: &str) -> LockedRepo {
     let commit = CommitId::new(digit.repeat(40)).unwrap();
@@ -68,6 +69,9 @@ fn empty(lock: &Lock) -> Disk {
         comfy_cached: false,
         nodes: vec![Checkout::Absent; lock.custom_nodes.len()],
         models: vec![None; lock.models.len()],
+        files: Files::new(),
+        cached: vec![None; lock.models.len()],
+        folder_spaces: vec![None; lock.models.len()],
         links: vec![false; layout(lock).links.len()],
         home_space: Some(SPACE),
         models_space: Some(SPACE),
@@ -75,7 +79,13 @@ fn empty(lock: &Lock) -> Disk {
 }
 
 fn planned(lock: &Lock, disk: &Disk, rules: Rules) -> Plan {
-    plan(lock, &layout(lock), disk, rules, &Sizes::from([(RelPath::new("unet/two.safetensors").unwrap(), 7)]))
+    let two = Told { size: Some(7), ..Told::default() };
+    asked(lock, disk, rules, &[("unet/two.safetensors", two)])
+}
+
+fn asked(lock: &Lock, disk: &Disk, rules: Rules, told: &[(&str, Told)]) -> Plan {
+    let models = told.iter().map(|(target, told)| (RelPath::new(*target).unwrap(), told.clone()));
+    plan(lock, &layout(lock), disk, rules, &Facts { models: models.collect(), ..Facts::default() })
 }
 
 /// What the disk is like once the plan has been made true.
@@ -87,11 +97,17 @@ fn applied(lock: &Lock, disk: &Disk, plan: &Plan) -> Disk {
         RepositoryAction::Present | RepositoryAction::Missing => *state,
     };
     let model = |(size, step): (&Option<u64>, &ModelStep)| match step.action {
-        ModelAction::Download | ModelAction::Link { .. } => Some(7),
+        ModelAction::Download | ModelAction::Link { .. } | ModelAction::Adopt { .. } => Some(7),
         _ => *size,
     };
+    let brought = plan.models.iter().filter(|step| {
+        matches!(step.action, ModelAction::Download | ModelAction::Link { .. } | ModelAction::Adopt { .. })
+    });
+    let mut files = disk.files.clone();
+    files.extend(brought.map(|step| (step.target.clone(), entry(&step.source))));
     Disk {
         generation: Generation::Complete,
+        files,
         same_venv: None,
         comfy_cached: true,
         nodes: disk.nodes.iter().zip(&plan.repositories[1..]).map(node).collect(),
@@ -182,6 +198,138 @@ fn an_environment_of_another_generation_is_shared() {
     assert_eq!(plan.disk[0].needed_bytes, 7, "only the model");
 }
 
+fn entry(source: &str) -> Entry {
+    Entry { source: source.to_owned(), size: 7, sha256: Some("ab".repeat(32)), ..Entry::default() }
+}
+
+fn files(files: &[(&str, &str)]) -> Files {
+    files.iter().map(|(target, source)| (RelPath::new(*target).unwrap(), entry(source))).collect()
+}
+
+fn cached(path: &str) -> Cached {
+    Cached { path: path.into(), size: 7, sha256: None, commit: None }
+}
+
+fn actions(plan: &Plan) -> Vec<ModelAction> {
+    plan.models.iter().map(|step| step.action.clone()).collect()
+}
+
+fn linked(from: &str) -> ModelAction {
+    ModelAction::Link { from: RelPath::new(from).unwrap() }
+}
+
+#[test]
+fn a_link_that_lies_at_any_target_is_linked_offline_too() {
+    let lock = lock();
+    let known = files(&[("other/1.safetensors", "https://example.org/one")]);
+    let disk = Disk { comfy_cached: true, files: known, ..empty(&lock) };
+    for offline in [false, true] {
+        let plan = planned(&lock, &disk, Rules { offline, skip_models: false });
+        assert_eq!(actions(&plan)[0], linked("other/1.safetensors"));
+        assert_eq!(plan.models[0].size_bytes, Some(7));
+        assert_eq!(plan.missing.iter().any(|missing| missing.contains("one.safetensors")), false);
+    }
+}
+
+#[test]
+fn a_file_of_another_link_is_replaced_and_both_are_named() {
+    let lock = lock();
+    let known = files(&[("loras/one.safetensors", "https://example.org/old")]);
+    let disk = Disk { models: vec![Some(7), None, None], files: known, ..empty(&lock) };
+    let plan = planned(&lock, &disk, Rules::default());
+    assert_eq!(actions(&plan)[0], ModelAction::Download);
+    let warning = "`loras/one.safetensors` holds the file of `https://example.org/old`; it is replaced by that of \
+                   `https://example.org/one`";
+    assert_eq!(plan.warnings, [warning]);
+    assert!(lacks(&plan).contains(&"model loras/one.safetensors".to_owned()));
+    let offline = planned(&lock, &disk, Rules { offline: true, skip_models: false });
+    assert_eq!(actions(&offline)[0], ModelAction::Missing);
+}
+
+#[test]
+fn two_names_that_changed_places_are_linked_from_each_other() {
+    let mut lock = lock();
+    lock.models.truncate(2);
+    let known = files(&[
+        ("loras/one.safetensors", "https://example.org/two"),
+        ("unet/two.safetensors", "https://example.org/one"),
+    ]);
+    let disk = Disk { models: vec![Some(7); 2], files: known, ..empty(&lock) };
+    let plan = planned(&lock, &disk, Rules::default());
+    assert_eq!(actions(&plan), [linked("unet/two.safetensors"), linked("loras/one.safetensors")]);
+}
+
+#[test]
+fn a_file_of_the_same_content_is_linked_where_the_host_tells_it() {
+    let lock = lock();
+    let known = files(&[("other/1.safetensors", "https://elsewhere.org/1")]);
+    let disk = Disk { files: known, ..empty(&lock) };
+    let told = |sha256: String, size| Told { sha256: Some(sha256), size: Some(size), ..Told::default() };
+    let action =
+        |told| actions(&asked(&lock, &disk, Rules::default(), &[("loras/one.safetensors", told)])).remove(0);
+    assert_eq!(action(told("ab".repeat(32), 7)), linked("other/1.safetensors"));
+    assert_eq!(action(told("cd".repeat(32), 7)), ModelAction::Download);
+    assert_eq!(action(told("ab".repeat(32), 8)), ModelAction::Download);
+}
+
+#[test]
+fn a_file_in_a_cache_is_adopted_and_serves_the_other_name() {
+    let lock = lock();
+    let disk = Disk { cached: vec![None, Some(cached("/hub/two")), None], ..empty(&lock) };
+    let adopted = |path: &str| ModelAction::Adopt { from: path.to_owned() };
+    let offline = planned(&lock, &disk, Rules { offline: true, skip_models: false });
+    assert_eq!(
+        actions(&offline),
+        [ModelAction::Missing, adopted("/hub/two"), linked("unet/two.safetensors")]
+    );
+    let told = Told { cached: Some(cached("/hub/one")), ..Told::default() };
+    let plan = asked(&lock, &disk, Rules::default(), &[("loras/one.safetensors", told)]);
+    assert_eq!(actions(&plan)[0], adopted("/hub/one"));
+    assert_eq!(plan.disk[0].needed_bytes, 200, "packages only");
+    assert!(!plan.ready);
+}
+
+#[test]
+fn what_a_host_refuses_is_a_problem_only_where_the_host_is_needed() {
+    let lock = lock();
+    let problem = Problem { kind: proto::ErrorKind::Access, message: "gated".to_owned(), hint: None };
+    let told = Told { problem: Some(problem.clone()), ..Told::default() };
+    let told = [("loras/one.safetensors", told)];
+    let plan = asked(&lock, &empty(&lock), Rules::default(), &told);
+    assert_eq!((&plan.problems, &plan.models[0].problem), (&vec![problem.clone()], &Some(problem)));
+    let disk = Disk { models: vec![Some(7), None, None], ..empty(&lock) };
+    assert_eq!(asked(&lock, &disk, Rules::default(), &told).problems, []);
+}
+
+#[test]
+fn a_disk_or_quota_that_is_too_small_is_a_problem_with_figures() {
+    let lock = lock();
+    let told = Told { size: Some(2_000_000_000), ..Told::default() };
+    let models = BTreeMap::from([(RelPath::new("loras/one.safetensors").unwrap(), told)]);
+    let facts = |left_bytes| Facts {
+        models: models.clone(),
+        quota: Some(Quota { device: 1, bytes: 5_000_000_000, left_bytes }),
+        ..Facts::default()
+    };
+    let space = Space { available_bytes: 4_000_000_000, ..SPACE };
+    let disk = Disk { home_space: Some(space), models_space: Some(space), ..empty(&lock) };
+    let plan = |disk: &Disk, left| plan(&lock, &layout(&lock), disk, Rules::default(), &facts(left));
+    assert_eq!(plan(&disk, 3_000_000_000).problems, []);
+    let limited = plan(&disk, 1_500_000_000);
+    assert_eq!(
+        (limited.disk[0].available_bytes, limited.disk[0].quota_bytes),
+        (1_500_000_000, Some(5_000_000_000))
+    );
+    let message = "`/v/comfy-v` has 1.5 GB of its quota of 5.0 GB free, and 2.0 GB are needed";
+    assert_eq!(limited.problems[0].message, message);
+    assert_eq!(limited.problems[0].kind, proto::ErrorKind::Disk);
+    let small = Space { device: 3, available_bytes: 1_000_000_000, ..SPACE };
+    // A model folder on a disk of its own, which is none of the volume's.
+    let elsewhere = plan(&Disk { folder_spaces: vec![Some(small), None, None], ..disk }, 1_500_000_000);
+    assert_eq!(elsewhere.disk.len(), 2);
+    assert_eq!(elsewhere.problems[0].message, "`/v/models/loras` has 1.0 GB free, and 2.0 GB are needed");
+}
+
 fn any_disk() -> impl Strategy<Value = Disk> {
     let generation =
         prop_oneof![Just(Generation::Absent), Just(Generation::OtherPython), Just(Generation::Complete)];
@@ -190,18 +338,33 @@ fn any_disk() -> impl Strategy<Value = Disk> {
     let models = prop::collection::vec(prop::option::of(Just(7_u64)), 3);
     let links = prop::collection::vec(any::<bool>(), layout(&lock()).links.len());
     let venv = prop::option::of(Just("older".to_owned()));
-    (generation, nodes, models, links, venv, any::<bool>()).prop_map(
-        |(generation, nodes, models, links, same_venv, cached)| {
-            let comfy_cached = cached || generation != Generation::Absent;
+    let source = prop_oneof![
+        Just("https://example.org/one"),
+        Just("https://example.org/two"),
+        Just("https://o.org/3")
+    ];
+    let known = prop::collection::vec(prop::option::of(source), 4);
+    let hub = prop::collection::vec(prop::option::of(Just(cached("/hub/x"))), 3);
+    (generation, nodes, models, links, (venv, known, hub), any::<bool>()).prop_map(
+        |(generation, nodes, models, links, (same_venv, known, cached), has_comfy)| {
+            let comfy_cached = has_comfy || generation != Generation::Absent;
+            // An entry stands only beside a file.
+            let targets = lock().models.into_iter().map(|model| model.target);
+            let targets: Vec<_> = targets.chain([RelPath::new("other/1.safetensors").unwrap()]).collect();
+            let stands = |at: usize| at == 3 || models[at].is_some();
+            let known = known.iter().enumerate().filter_map(|(at, source)| Some((at, (*source)?)));
+            let known = known.filter(|(at, _)| stands(*at));
+            let files: Files = known.map(|(at, source)| (targets[at].clone(), entry(source))).collect();
             Disk {
                 generation,
                 same_venv,
                 comfy_cached,
                 nodes,
                 models,
+                files,
+                cached,
                 links,
-                home_space: Some(SPACE),
-                models_space: Some(SPACE),
+                ..empty(&lock())
             }
         },
     )

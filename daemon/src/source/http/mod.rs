@@ -7,7 +7,7 @@ mod retry;
 mod tokens;
 
 pub use retry::{Retries, date, retry_after};
-pub use tokens::{Owner, owner};
+pub use tokens::{Owner, is_private};
 
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;

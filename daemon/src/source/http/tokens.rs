@@ -17,23 +17,26 @@ pub enum Owner {
     Civitai,
 }
 
-/// Returns whose address it is; `None` for all other hosts, among them the storage that those two
-/// redirect to.
-pub fn owner(hosts: &ModelHosts, url: &Url) -> Option<Owner> {
-    if belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()) {
-        return Some(Owner::HuggingFace);
+impl Owner {
+    /// Returns whether an address is the site's own. The storage that it redirects to is not.
+    pub fn owns(self, hosts: &ModelHosts, url: &Url) -> bool {
+        match self {
+            Self::HuggingFace => belongs(url, HUGGING_FACE, hosts.hf_endpoint.as_deref()),
+            Self::Civitai => belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()),
+        }
     }
-    belongs(url, CIVITAI, hosts.civitai_endpoint.as_deref()).then_some(Owner::Civitai)
 }
 
 /// Returns the token that may be sent to `url`, if any. Storage hosts that a download is redirected to
 /// get none: S3 and R2 answer 400 to a signed link that comes with a token.
 pub(super) fn token_for<'a>(hosts: &'a ModelHosts, url: &Url) -> Option<&'a str> {
-    let private = url.scheme() == "https" || url.scheme() == "http" && is_loopback(url);
-    match owner(hosts, url).filter(|_| private)? {
-        Owner::HuggingFace => hosts.hf_token.as_deref(),
-        Owner::Civitai => hosts.civitai_token.as_deref(),
+    if !is_private(url) {
+        return None;
     }
+    if Owner::HuggingFace.owns(hosts, url) {
+        return hosts.hf_token.as_deref();
+    }
+    hosts.civitai_token.as_deref().filter(|_| Owner::Civitai.owns(hosts, url))
 }
 
 fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {
@@ -41,6 +44,11 @@ fn belongs(url: &Url, names: &[&str], endpoint: Option<&str>) -> bool {
     let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
     url.host_str().is_some_and(|host| names.contains(&host))
         || endpoint.is_some_and(|endpoint| origin(&endpoint) == origin(url))
+}
+
+/// Returns whether nobody on the way can read what is sent there.
+pub fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || url.scheme() == "http" && is_loopback(url)
 }
 
 /// Returns whether the URL names this machine.
@@ -63,7 +71,7 @@ mod tests {
             hf_token: Some("hf".into()),
             hf_endpoint: Some("https://mirror.example".into()),
             civitai_token: Some("ci".into()),
-            civitai_endpoint: None,
+            ..ModelHosts::default()
         };
         let table = [
             ("https://huggingface.co/o/r/resolve/main/x", Some("hf")),

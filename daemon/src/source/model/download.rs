@@ -1,7 +1,7 @@
 //! One file over one connection at a time, taken up where it broke.
 
 use super::error::{ModelError, is_full};
-use super::hosts::{Web, link, not_a_model};
+use super::hosts::{HostedFile, link, not_a_model};
 use super::pause;
 use super::remote::{BodyError, Identity, Remote as _, WHOLE};
 use super::staging::blocking;
@@ -27,7 +27,7 @@ const PROGRESS: u64 = 1 << 20;
 /// A download into a file that nobody else knows.
 #[derive(Debug)]
 pub(super) struct Download<'a> {
-    pub(super) remote: &'a Web,
+    pub(super) remote: &'a HostedFile,
     pub(super) source: &'a ModelSource,
     pub(super) staging: &'a Path,
     pub(super) task: &'a Task,

@@ -156,8 +156,8 @@ impl ModelError {
         }
     }
 
-    /// Returns the error and its causes in one line, for telling people why there is another attempt.
-    pub(super) fn in_one_line(&self) -> String {
+    /// Returns the error and its causes in one line, for sentences that people read.
+    pub fn in_one_line(&self) -> String {
         let mut line = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {

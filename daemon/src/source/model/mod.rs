@@ -8,6 +8,8 @@
 mod download;
 mod error;
 mod hosts;
+pub mod hub_cache;
+pub mod links;
 mod remote;
 mod staging;
 mod verify;
@@ -20,7 +22,8 @@ use crate::config::Config;
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Timeouts};
 use download::Download;
-use hosts::Web;
+use hosts::Hosts;
+use links::Entry;
 use proto::RelPath;
 use proto::source::{Location, ModelSource};
 use staging::Staging;
@@ -52,7 +55,7 @@ pub struct Probed {
 /// The hosts that models come from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Models {
-    http: Http,
+    hosts: Hosts,
 }
 
 impl Models {
@@ -63,7 +66,7 @@ impl Models {
 
     /// Fetches through the given client.
     pub fn with_http(http: Http) -> Self {
-        Self { http }
+        Self { hosts: Hosts::new(http) }
     }
 
     /// Asks a host for a model without fetching it: at most a byte travels. Cancel-safe.
@@ -75,7 +78,7 @@ impl Models {
             let size = staging::file_size(path).await?;
             return Ok(Probed { identity: Identity { size: Some(size), ..Identity::default() } });
         }
-        let remote = Web::new(&self.http, source)?;
+        let remote = self.hosts.file(source)?;
         let mut retries = Retries::default();
         loop {
             // HEAD is refused by links that were signed for GET, so the first byte is asked for.
@@ -103,11 +106,13 @@ impl Models {
         if let Location::File(path) = source.location() {
             staging.take_file(path).await?;
         } else {
-            let remote = Web::new(&self.http, source)?;
+            let remote = self.hosts.file(source)?;
             let download = Download { remote: &remote, source, staging: staging.path(), task };
             download.run(ctx).await?;
         }
-        let size = staging.publish(source, place.target.file_name()).await?;
+        let size = staging.prove(source, place.target.file_name()).await?;
+        let entry = Entry { source: source.to_string(), size, ..Entry::default() };
+        links::publish(ctx, place, entry, move || staging.publish()).await?;
         task.set(size, Some(size));
         Ok(size)
     }

@@ -61,18 +61,22 @@ impl Staging {
         .await
     }
 
-    /// Proves the file and gives it its name. Returns its size.
-    pub(super) async fn publish(self, source: &ModelSource, name: &str) -> Result<u64, ModelError> {
-        let (source, name) = (source.clone(), name.to_owned());
+    /// Proves the file and makes it durable. Returns its size.
+    pub(super) async fn prove(&self, source: &ModelSource, name: &str) -> Result<u64, ModelError> {
+        let (path, source, name) = (self.path.clone(), source.clone(), name.to_owned());
         blocking(move || {
-            let checked = verify::check(&self.path, &name).map_err(StoreError::at("read", &self.path))?;
+            let checked = verify::check(&path, &name).map_err(StoreError::at("read", &path))?;
             let size = checked.map_err(|reason| not_a_model(&source, reason))?;
-            let sync = File::open(&self.path).and_then(|file| file.sync_all());
-            sync.map_err(StoreError::at("sync", &self.path))?;
-            publish(&self.path, &self.dest)?;
+            let sync = File::open(&path).and_then(|file| file.sync_all());
+            sync.map_err(StoreError::at("sync", &path))?;
             Ok(size)
         })
         .await
+    }
+
+    /// Gives the file its name. Blocks.
+    pub(super) fn publish(&self) -> Result<(), ModelError> {
+        Ok(publish(&self.path, &self.dest)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a model's link to the host that has it and the address to ask there. Pure.
 
+use super::bucket::{self, Store};
 use crate::config::ModelHosts;
 use crate::source::model::error::ModelError;
 use proto::source::{Location, ModelSource};
@@ -23,6 +24,8 @@ pub(super) enum Site {
         /// Which of its files.
         query: String,
     },
+    /// An object in a bucket.
+    Bucket(Store),
     /// Any other web link.
     Web,
 }
@@ -44,6 +47,12 @@ pub(super) fn of(source: &ModelSource, hosts: &ModelHosts) -> Result<(Site, Url)
         Location::Http(url) => {
             let mirrored = on_mirror(url, hosts).and_then(|file| hub_file(&file, hosts));
             Ok(mirrored.unwrap_or_else(|| (Site::Web, url.clone())))
+        }
+        Location::S3 { bucket, key } => {
+            Ok((Site::Bucket(Store::S3), bucket::s3_url(hosts, bucket, key).ok_or_else(bad)?))
+        }
+        Location::Gs { bucket, key } => {
+            Ok((Site::Bucket(Store::Google), bucket::google_url(hosts, bucket, key).ok_or_else(bad)?))
         }
         Location::File(_) => Err(bad()),
     }

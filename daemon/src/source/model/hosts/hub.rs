@@ -3,7 +3,7 @@
 use super::listing::Listing;
 use super::refusal::{Said, Verdict};
 use crate::config::ModelHosts;
-use crate::source::http::{Answer, Owner, number, owner, text};
+use crate::source::http::{Answer, Owner, number, text};
 use proto::ErrorKind;
 use reqwest::header::HeaderMap;
 use url::Url;
@@ -11,7 +11,7 @@ use url::Url;
 /// Reads what the Hub tells beside its redirect to storage. Storage has an ETag of its own, which is no
 /// checksum: only the Hub's answers count (`huggingface_hub`, `get_hf_file_metadata`).
 pub(super) fn listing(hosts: &ModelHosts, answer: &Answer) -> Listing {
-    let ours = |url: &Url| owner(hosts, url) == Some(Owner::HuggingFace);
+    let ours = |url: &Url| Owner::HuggingFace.owns(hosts, url);
     let hops = answer.hops.iter().map(|hop| (&hop.url, &hop.headers));
     let last = std::iter::once((&answer.url, answer.response.headers()));
     let told: Vec<&HeaderMap> = hops.chain(last).filter(|(url, _)| ours(url)).map(|(_, told)| told).collect();

@@ -8,12 +8,14 @@
 //! ```text
 //! address   link -> site and address          listing  what a host tells beforehand
 //! hub       Hugging Face's answers            answer   what part of what file came
-//! civitai   Civitai's; api asks it            refusal  what a refusal means; signed: for signed links
+//! civitai   Civitai's; api asks it            refusal  what a refusal means
+//! bucket    S3 and Google Cloud Storage       signed   what it means for a signed link
 //! ```
 
 mod address;
 mod answer;
 mod api;
+mod bucket;
 mod civitai;
 mod hub;
 mod listing;
@@ -25,8 +27,9 @@ pub(super) use answer::{link, not_a_model};
 use super::error::ModelError;
 use super::remote::{Identity, Opened, Remote};
 use crate::ctx::Ctx;
-use crate::source::http::{Answer, Http, HttpError};
+use crate::source::http::{Answer, Http, HttpError, Part};
 use address::Site;
+use bucket::Keys;
 use listing::Listing;
 use proto::ErrorKind;
 use proto::source::ModelSource;
@@ -40,10 +43,41 @@ use url::Url;
 /// just allowed, which asking again does not cure.
 const NEW_ADDRESSES: usize = 2;
 
-/// A file at a web host.
-#[derive(Debug)]
-pub(super) struct Web {
+/// All hosts of models. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Hosts {
     http: Http,
+    keys: Arc<Keys>,
+}
+
+impl Hosts {
+    /// Serves through the given client. Opens no connection.
+    pub(super) fn new(http: Http) -> Self {
+        Self { http, keys: Arc::default() }
+    }
+
+    /// Finds the host of a link. Opens no connection.
+    ///
+    /// # Errors
+    /// A link that leads to no host.
+    pub(super) fn file(&self, source: &ModelSource) -> Result<HostedFile, ModelError> {
+        let (site, link) = address::of(source, self.http.hosts())?;
+        Ok(HostedFile {
+            hosts: self.clone(),
+            source: source.clone(),
+            site,
+            link,
+            choice: OnceCell::new(),
+            storage: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        })
+    }
+}
+
+/// A file at a host, for one transfer.
+#[derive(Debug)]
+pub(super) struct HostedFile {
+    hosts: Hosts,
     source: ModelSource,
     site: Site,
     /// Where the file is asked for at first.
@@ -78,24 +112,7 @@ struct Storage {
     temporary: bool,
 }
 
-impl Web {
-    /// Finds the host of a link. Opens no connection.
-    ///
-    /// # Errors
-    /// A link that leads to no web host.
-    pub(super) fn new(http: &Http, source: &ModelSource) -> Result<Self, ModelError> {
-        let (site, link) = address::of(source, http.hosts())?;
-        Ok(Self {
-            http: http.clone(),
-            source: source.clone(),
-            site,
-            link,
-            choice: OnceCell::new(),
-            storage: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
-        })
-    }
-
+impl HostedFile {
     /// Asks the link, which leads to new storage.
     async fn resolve(
         &self,
@@ -107,19 +124,36 @@ impl Web {
         // Another storage host has another ETag for the same file. A checksum tells better.
         let if_range = expected.filter(|expected| expected.sha256.is_none());
         let if_range = if_range.and_then(|expected| expected.validator.as_deref());
-        let answer = self.http.get(ctx, &choice.url, answer::asked(part, if_range), HeaderMap::new()).await?;
+        let (answer, signed) = self.ask(ctx, &choice.url, answer::asked(part, if_range)).await?;
         if !answer.response.status().is_success() {
-            return Err(self.refused(ctx, answer, choice).await?);
+            return Err(self.refused(ctx, answer, signed, choice).await?);
         }
         let listing = match self.site {
-            Site::Hub { .. } => hub::listing(self.http.hosts(), &answer),
-            Site::Civitai { .. } | Site::Web => choice.listing.clone(),
+            Site::Hub { .. } => hub::listing(self.hosts.http.hosts(), &answer),
+            Site::Civitai { .. } | Site::Bucket(_) | Site::Web => choice.listing.clone(),
         };
         let (url, temporary) = (answer.url, !answer.hops.is_empty());
         let opened = self.accept(&listing, part, expected, answer.response)?;
         let validator = opened.identity.validator.clone();
         self.remember(Some(Arc::new(Storage { url, listing, validator, temporary })));
         Ok(opened)
+    }
+
+    /// Asks an address. Returns the answer and whether the request was signed.
+    async fn ask(&self, ctx: &Ctx, url: &Url, part: Option<Part<'_>>) -> Result<(Answer, bool), ModelError> {
+        let Hosts { http, keys } = &self.hosts;
+        let signature = match self.site {
+            Site::Bucket(store) => tokio::select! {
+                () = ctx.cancel.cancelled() => return Err(ModelError::Cancelled),
+                signature = keys.sign(http.hosts(), store, url) => signature.map_err(|reason| {
+                    let (link, hint) = (link(&self.source), bucket::credentials_hint(store));
+                    ModelError::Credentials { link, reason, hint }
+                })?,
+            },
+            _ => HeaderMap::new(),
+        };
+        let signed = !signature.is_empty();
+        Ok((http.get(ctx, url, part, signature).await?, signed))
     }
 
     fn accept(
@@ -141,7 +175,7 @@ impl Web {
         let mut choice =
             Choice { url: self.link.clone(), listing: Listing::default(), choices: None, known: true };
         let Site::Civitai { version_id, query } = &self.site else { return Ok(choice) };
-        let Some(version) = api::version(ctx, &self.http, *version_id).await? else {
+        let Some(version) = api::version(ctx, &self.hosts.http, *version_id).await? else {
             choice.known = false;
             return Ok(choice);
         };
@@ -153,12 +187,20 @@ impl Web {
         Ok(choice)
     }
 
-    async fn refused(&self, ctx: &Ctx, answer: Answer, choice: &Choice) -> Result<ModelError, HttpError> {
-        let mut error = refusal::refused(&self.source, self.http.hosts(), &self.site, answer).await;
+    async fn refused(
+        &self,
+        ctx: &Ctx,
+        answer: Answer,
+        signed: bool,
+        choice: &Choice,
+    ) -> Result<ModelError, HttpError> {
+        let hosts = self.hosts.http.hosts();
+        let mut error = refusal::refused(&self.source, hosts, &self.site, signed, answer).await;
         if let ModelError::Refused { kind: ErrorKind::NotFound, hint, .. } = &mut error
             && let Site::Civitai { version_id: id, .. } = self.site
         {
-            let newest = if choice.known { None } else { api::newest_version(ctx, &self.http, id).await? };
+            let newest =
+                if choice.known { None } else { api::newest_version(ctx, &self.hosts.http, id).await? };
             let better = newest.map(|newest| {
                 format!(
                     "`{id}` is a model; its newest version is {newest}: write `civitai://models/{newest}`"
@@ -186,7 +228,7 @@ impl Web {
     }
 }
 
-impl Remote for Web {
+impl Remote for HostedFile {
     fn host(&self) -> String {
         let url = self.storage().map_or_else(|| self.link.clone(), |storage| storage.url.clone());
         url.host_str().unwrap_or_default().to_owned()
@@ -208,21 +250,16 @@ impl Remote for Web {
                 return self.resolve(ctx, &part, expected).await;
             };
             let asked = answer::asked(&part, expected.and(storage.validator.as_deref()));
-            let answer = match self.http.get(ctx, &storage.url, asked, HeaderMap::new()).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    // The next attempt may be led to a host that works.
-                    self.forget(&storage);
-                    return Err(error.into());
-                }
-            };
+            // Without an answer, the next attempt may be led to a host that works.
+            let asked = self.ask(ctx, &storage.url, asked).await.inspect_err(|_| self.forget(&storage));
+            let (answer, signed) = asked?;
             let status = answer.response.status();
             if status.is_success() {
                 return self.accept(&storage.listing, &part, expected, answer.response);
             }
             if !storage.temporary || !is_refused(status) || renewed == NEW_ADDRESSES {
-                let refused = refusal::refused(&self.source, self.http.hosts(), &self.site, answer);
-                return Err(refused.await);
+                let hosts = self.hosts.http.hosts();
+                return Err(refusal::refused(&self.source, hosts, &self.site, signed, answer).await);
             }
             renewed += 1;
             self.forget(&storage);

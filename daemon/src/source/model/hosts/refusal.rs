@@ -5,9 +5,9 @@
 
 use super::address::Site;
 use super::answer::link;
-use super::{civitai, hub, signed};
+use super::{bucket, civitai, hub, signed as signed_link};
 use crate::config::ModelHosts;
-use crate::source::http::{Answer, Owner, owner, retry_after};
+use crate::source::http::{Answer, Owner, retry_after};
 use crate::source::model::error::{Again, ModelError};
 use proto::ErrorKind;
 use proto::source::ModelSource;
@@ -84,29 +84,28 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Turns a refusal into an error. Reads a little of its body.
+/// Turns a refusal into an error. Reads a little of its body. `signed` tells whether the request carried a
+/// bucket's credentials.
 pub(super) async fn refused(
     source: &ModelSource,
     hosts: &ModelHosts,
     site: &Site,
+    signed: bool,
     mut answer: Answer,
 ) -> ModelError {
     let body = beginning(&mut answer.response).await;
     let status = answer.response.status();
     let urls = answer.hops.iter().map(|hop| &hop.url).chain([&answer.url]);
     let said = Said::new(status, answer.response.headers(), &body).keeping(hosts, urls);
-    let by = owner(hosts, &answer.url);
+    let by = |owner: Owner| owner.owns(hosts, &answer.url);
     let verdict = match site {
-        Site::Hub { page } if by == Some(Owner::HuggingFace) => {
-            hub::refusal(&said, page, hosts.hf_token.is_some())
-        }
-        Site::Civitai { .. } if by == Some(Owner::Civitai) => {
-            civitai::refusal(&said, hosts.civitai_token.is_some())
-        }
-        Site::Web if answer.hops.is_empty() => signed::refusal(&said, &answer.url),
+        Site::Hub { page } if by(Owner::HuggingFace) => hub::refusal(&said, page, hosts.hf_token.is_some()),
+        Site::Civitai { .. } if by(Owner::Civitai) => civitai::refusal(&said, hosts.civitai_token.is_some()),
+        Site::Bucket(store) => bucket::refusal(&said, *store, signed),
+        Site::Web if answer.hops.is_empty() => signed_link::refusal(&said, &answer.url),
         _ => None,
     };
-    let verdict = verdict.unwrap_or_else(|| plain(&said));
+    let verdict = verdict.unwrap_or_else(|| plain(&said, !answer.hops.is_empty()));
     let again = match retry_after(status, said.headers).or(verdict.pause) {
         _ if !verdict.transient => Again::Never,
         Some(pause) => Again::After(pause),
@@ -128,20 +127,22 @@ async fn beginning(response: &mut reqwest::Response) -> Vec<u8> {
     body
 }
 
-/// What a status means where the host is not known.
-fn plain(said: &Said<'_>) -> Verdict {
+/// What a status means where the host is not known. `redirected` tells whether another host led there.
+fn plain(said: &Said<'_>, redirected: bool) -> Verdict {
     let code = said.element("Code").map(|code| said.quote(code));
     let says =
         code.unwrap_or_else(|| said.status.canonical_reason().unwrap_or("unknown status").to_lowercase());
-    match said.status.as_u16() {
-        401 | 403 => Verdict::new(ErrorKind::Access, says, "check that the link is public"),
-        404 | 410 => Verdict::new(ErrorKind::NotFound, says, "check the link"),
-        // Those that huggingface_hub retries as well.
-        408 | 429 | 500 | 502 | 503 | 504 => {
-            Verdict { says, kind: ErrorKind::Network, hint: None, transient: true, pause: None }
+    let (kind, hint, transient) = match said.status.as_u16() {
+        401 | 403 if redirected => {
+            (ErrorKind::Access, Some("the host allows it and its storage does not: try again later"), false)
         }
-        _ => Verdict { says, kind: ErrorKind::Network, hint: None, transient: false, pause: None },
-    }
+        401 | 403 => (ErrorKind::Access, Some("check that the link is public"), false),
+        404 | 410 => (ErrorKind::NotFound, Some("check the link"), false),
+        // Those that huggingface_hub retries as well.
+        408 | 429 | 500 | 502 | 503 | 504 => (ErrorKind::Network, None, true),
+        _ => (ErrorKind::Network, None, false),
+    };
+    Verdict { says, kind, hint: hint.map(str::to_owned), transient, pause: None }
 }
 
 #[cfg(test)]

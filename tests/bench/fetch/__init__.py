@@ -1,13 +1,13 @@
 """Models and repositories at the speed of the line: `make bench ONLY=fetch`.
 
-    ours.py          comfyd: a realized version whose spec gains models or nodes
+    ours.py          comfyd: a realized version whose spec gains models
     peers.py         curl, aria2c and git, with the processor time of a child
     host.py          `file-host`, the fault server of the tests as a program
     files.py         one big file, slow connections, many files far away
     kills.py         comfyd killed at random moments
-    repositories.py  one commit of a long history; nine repositories at once
+    repositories.py  one commit of a long history; nine repositories at once; with `repositories.rs`
 
-Ours and theirs run in turns on one server, and each time is a whole process from start to end:
+Ours and theirs run in turns on one server, and each time is that of a whole process. For files that is
 `comfyctl realize` with its plan, its proofs and its `fsync`, against a peer that ends when its last
 byte is in the page cache.
 """
@@ -62,10 +62,7 @@ def measure(programs: Path, place: Path, server: Server, extent: Extent) -> None
                         figures["slow connections"] = files.slow_connections(ours, host, extent)
                         figures["many files"] = files.many(ours, host, extent)
                         figures["kills"] = kills.measure(ours, host, extent)
-        # In memory: comfyd syncs what it publishes, and on a disk that others write to that takes seconds
-        # which git does not spend.
-        with Ours(programs, memory / "repositories", server) as ours:
-            figures |= repositories.measure(ours, server, extent)
+        figures |= repositories.measure(programs, memory / "repositories", server, extent)
     finally:
         shutil.rmtree(memory)
     print(json.dumps({"fetch": figures}), flush=True)

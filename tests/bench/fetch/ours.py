@@ -1,4 +1,4 @@
-"""comfyd: a realized version whose spec gains models or nodes, so that only their fetch is left to do."""
+"""comfyd: a realized version whose spec gains models, so that only their fetch is left to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Repositories over git's smart HTTP: one commit of a long history, and nine of them at once.
+"""Repositories over git's smart HTTP: one commit of a long history, and nine repositories at once.
 
-comfyd's side is `comfyctl realize` of a version that gains them: it looks the names up, fetches, checks
-out, and builds a generation, all of which is in its times.
+comfyd's side is `repositories.rs`: what `realize` does with repositories, linked from comfyd's library. A
+whole `realize` that gains a node also resolves packages and builds a generation, which is no fetch. Both
+sides write to memory, and neither syncs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from tests.real.git import environment, git
 from tests.real.server import Server
 
 from ..figures import show
-from .ours import Ours, comfyui_tree
-from .peers import Spent, clone, clones_in_turn, fetch_commit
+from .ours import comfyui_tree
+from .peers import Spent, clone, clones_in_turn, fetch_commit, run
 
 if TYPE_CHECKING:
     from . import Extent
@@ -29,65 +30,48 @@ _NODES = 8
 _COMMITS = 5000
 
 
-def measure(ours: Ours, server: Server, extent: Extent) -> dict[str, Any]:
+def measure(programs: Path, place: Path, server: Server, extent: Extent) -> dict[str, Any]:
     """Prints the figures of both rows."""
     root = server.root / "git/bench"
-    long = _history(root / "long.git", files=400, commits=max(10, int(_COMMITS * extent.size)), seed=1)
-    tiny = _history(root / "tiny.git", files=1, commits=1, seed=2)
-    comfy = _history(root / "comfy.git", files=600, commits=50, seed=3, comfyui=True)
-    nodes = [_history(root / f"node{n}.git", files=60, commits=50, seed=4 + n) for n in range(_NODES)]
     names = _Names(server, root)
-    overhead = statistics.median(_gain_nodes(ours, [names.new(tiny)]).wall_s for _ in range(3))
-    show("comfyctl realize that gains a node of one file", f"{overhead * 1e3:.0f} ms", "is in both figures of comfyd's")
-    return {
-        "overhead of a node": overhead,
-        "one commit": _one_commit(ours, names, long, extent),
-        "nine repositories": _nine(ours, names, comfy, nodes, extent),
-    }
-
-
-def _one_commit(ours: Ours, names: "_Names", long: Path, extent: Extent) -> dict[str, Any]:
+    long = _history(root / "long.git", files=400, commits=max(10, int(_COMMITS * extent.size)), seed=1)
     commit = git(f"--git-dir={long}", "rev-parse", "HEAD")
-    sides = {
-        "comfyd": lambda _: _gain_nodes(ours, [names.new(long)]),
-        "git fetch --depth 1": lambda directory: fetch_commit(names.new(long), commit, directory),
-        "git clone": lambda directory: clone(names.new(long), directory),
+    one = {
+        "comfyd": lambda at: _comfyd(programs, at, [(names.new(long), commit)]),
+        "git fetch --depth 1": lambda at: fetch_commit(names.new(long), commit, at / "checkout"),
+        "git clone": lambda at: clone(names.new(long), at / "checkout"),
     }
     count = git(f"--git-dir={long}", "rev-list", "--count", "HEAD")
-    goals = {"git fetch --depth 1": 0.8, "git clone": 0.3}
-    return _tell(f"one commit of {count}, with checkout", _in_turns(ours, sides, extent.runs), goals)
-
-
-def _nine(ours: Ours, names: "_Names", comfy: Path, nodes: list[Path], extent: Extent) -> dict[str, Any]:
-    def realize(_: Path) -> Spent:
-        more = _nodes([names.new(node) for node in nodes])
-        return ours.realize(more | {"comfy": {"repo": names.new(comfy), "ref": "main"}})
-
-    sides = {
-        "comfyd": realize,
-        "git clone --depth 1": lambda directory: clones_in_turn([names.new(one) for one in (comfy, *nodes)], directory),
+    comfy = _history(root / "comfy.git", files=600, commits=50, seed=2, comfyui=True)
+    all_nine = [comfy, *(_history(root / f"node{n}.git", files=60, commits=50, seed=3 + n) for n in range(_NODES))]
+    nine = {
+        "comfyd": lambda at: _comfyd(programs, at, [(names.new(each), "main") for each in all_nine]),
+        "git clone --depth 1": lambda at: clones_in_turn([names.new(each) for each in all_nine], at / "clones"),
     }
-    return _tell(f"{_NODES} nodes and ComfyUI", _in_turns(ours, sides, extent.runs), {"git clone --depth 1": 0.35})
+    goals = {"git fetch --depth 1": 0.8, "git clone": 0.3}
+    return {
+        "one commit": _tell(f"one commit of {count}, with checkout", _in_turns(place, one, extent.runs), goals),
+        "nine repositories": _tell(
+            f"{_NODES} nodes and ComfyUI", _in_turns(place, nine, extent.runs), {"git clone --depth 1": 0.35}
+        ),
+    }
 
 
-def _gain_nodes(ours: Ours, links: list[str]) -> Spent:
-    return ours.realize(_nodes(links))
+def _comfyd(programs: Path, at: Path, repositories: list[tuple[str, str]]) -> Spent:
+    words = (word for pair in repositories for word in pair)
+    return run(str(programs / "examples/repositories"), str(at / "home"), str(at / "checkouts"), *words)
 
 
-def _nodes(links: list[str]) -> dict[str, Any]:
-    return {"custom_nodes": [{"repo": link, "ref": "main"} for link in links]}
-
-
-def _in_turns(ours: Ours, sides: dict[str, Callable[[Path], Spent]], runs: int) -> dict[str, list[Spent]]:
+def _in_turns(place: Path, sides: dict[str, Callable[[Path], Spent]], runs: int) -> dict[str, list[Spent]]:
+    """Runs all sides, in another order each time, each in an empty directory."""
     spent: dict[str, list[Spent]] = {name: [] for name in sides}
-    for run in range(runs):
+    for turn in range(runs):
         order = list(sides)
-        for name in order[run % len(order) :] + order[: run % len(order)]:
-            directory = ours.place / "peer"
-            spent[name].append(sides[name](directory))
-            shutil.rmtree(directory, ignore_errors=True)
-            if name == "comfyd":
-                ours.realize({})
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            at = place / "turn"
+            at.mkdir(parents=True)
+            spent[name].append(sides[name](at))
+            shutil.rmtree(at)
     return spent
 
 

@@ -7,7 +7,8 @@ mod retry;
 mod tokens;
 
 pub use retry::{Retries, date, retry_after};
-pub use tokens::{Owner, is_loopback, is_private};
+pub use tokens::{Owner, is_private};
+use tokens::is_loopback;
 
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;

@@ -30,13 +30,13 @@ pub(super) async fn ask(
         let slots = &slots;
         async move {
             let _slot = slots.acquire().await;
-            (model.target.clone(), ask_host(ctx, sources, model).await)
+            (model.source.to_string(), ask_host(ctx, sources, model).await)
         }
     });
     let (answers, quota) = tokio::join!(join_all(asked), quota(ctx, sources, plan));
     let mut facts = Facts { quota: quota?, ..Facts::default() };
-    for (target, (told, warning)) in answers {
-        facts.models.insert(target, told);
+    for (link, (told, warning)) in answers {
+        facts.models.insert(link, told);
         facts.warnings.extend(warning);
     }
     Ok(facts)

@@ -12,15 +12,15 @@ use proto::plan::{
     LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, Problem, RepositoryAction,
     RepositoryStep,
 };
-use proto::{Lock, NodeDir, RelPath};
+use proto::{Lock, NodeDir};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What was asked before the plan was made for good.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Models that are to be downloaded, by target.
-    pub models: BTreeMap<RelPath, Told>,
+    /// Models that are to be downloaded, by link.
+    pub models: BTreeMap<String, Told>,
     /// What the volume's quota leaves.
     pub quota: Option<Quota>,
     /// What people should know of the answers.
@@ -29,9 +29,9 @@ pub struct Facts {
 
 impl Facts {
     /// Returns where a model lies in a Hugging Face cache: by its host's word, else without one.
-    pub fn found<'a>(&'a self, disk: &'a Disk, at: usize, target: &RelPath) -> Option<&'a Cached> {
-        let told = self.models.get(target).and_then(|told| told.cached.as_ref());
-        told.or_else(|| disk.cached.get(at)?.as_ref())
+    pub fn found<'a>(&'a self, disk: &'a Disk, link: &str) -> Option<&'a Cached> {
+        let told = self.models.get(link).and_then(|told| told.cached.as_ref());
+        told.or_else(|| disk.cached.get(link))
     }
 }
 
@@ -72,8 +72,8 @@ pub struct Disk {
     pub models: Vec<Option<u64>>,
     /// Which files of the models directory came from which link.
     pub files: Files,
-    /// Models that lie in a Hugging Face cache, found without asking a host. In the lock's order.
-    pub cached: Vec<Option<Cached>>,
+    /// Models that lie in a Hugging Face cache, found without asking a host, by link.
+    pub cached: BTreeMap<String, Cached>,
     /// Whether each link of the layout stands.
     pub links: Vec<bool>,
     /// Space where the home is.

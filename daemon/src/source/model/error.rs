@@ -92,6 +92,16 @@ pub enum ModelError {
         /// The host's `Content-Range`.
         sent: String,
     },
+    /// Another process fetches the same file and gets nowhere.
+    #[error("waited {} s for `{link}`, which {owner} fetches", waited.as_secs())]
+    Busy {
+        /// The link.
+        link: String,
+        /// Who fetches it.
+        owner: String,
+        /// How long nothing had come.
+        waited: Duration,
+    },
     /// The daemon's credentials of a bucket cannot be used.
     #[error("`{link}`: the credentials cannot be used: {reason}")]
     Credentials {
@@ -103,6 +113,9 @@ pub enum ModelError {
         hint: &'static str,
     },
 }
+
+const FREE_SPACE: &str = "free some space or set MODELS_DIR to another disk; what has come is kept. If the volume has a quota, tell it by \
+     COMFY_VOLUME_QUOTA: then a plan that does not fit is refused beforehand";
 
 impl ModelError {
     /// Returns the kind, which decides exit status and error code.
@@ -116,6 +129,7 @@ impl ModelError {
             | Self::NotAModel { .. }
             | Self::Changed { .. }
             | Self::WrongPart { .. } => ErrorKind::Network,
+            Self::Busy { .. } => ErrorKind::Busy,
             Self::Credentials { .. } => ErrorKind::Access,
             Self::Refused { kind, .. } => *kind,
             Self::NoFile(_) => ErrorKind::NotFound,
@@ -136,12 +150,11 @@ impl ModelError {
             }
             Self::Credentials { hint, .. } => hint,
             Self::Changed { .. } => "try again; a link with a version or commit in it does not change",
+            Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
-            Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",
-            Self::Store(error) if is_full(&error.source) => {
-                "free some space or set MODELS_DIR to another disk"
-            }
+            Self::NoSpace { .. } => FREE_SPACE,
+            Self::Store(error) if is_full(&error.source) => FREE_SPACE,
             _ => return None,
         };
         Some(hint.to_owned())

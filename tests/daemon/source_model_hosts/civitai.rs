@@ -101,7 +101,7 @@ async fn refusals_are_passed_on_with_what_to_do() {
         (Refusal::EarlyAccess("2026-12-01T00:00:00Z"), ErrorKind::Access, "(until 2026-12-01T00:00:00Z)"),
         (Refusal::NoAccess, ErrorKind::Access, "the account of CIVITAI_TOKEN"),
         (Refusal::Blocked, ErrorKind::Access, "blocks this address"),
-        (Refusal::Archived, ErrorKind::NotFound, "archived"),
+        (Refusal::Archived, ErrorKind::NotFound, "archived, not available for download use another version"),
     ];
     for (refusal, kind, expected) in table {
         site.refuse(9, refusal);
@@ -144,5 +144,5 @@ async fn a_limit_without_a_time_is_given_half_a_minute() {
     let asked = FileServer::start();
     asked.put(DOWNLOAD, bytes(10));
     asked.faults(DOWNLOAD, [status(429, [("retry-after", "0")], "{}")]);
-    super::civitai::here(asked.url("")).probe(LINK).await.unwrap();
+    self::here(asked.url("")).probe(LINK).await.unwrap();
 }

@@ -115,6 +115,11 @@ impl Version {
     }
 }
 
+/// Returns what to write where the id of a model stands in place of a version's.
+pub(super) fn newest(id: u64, newest: u64) -> String {
+    format!("`{id}` is a model; its newest version is {newest}: write `civitai://models/{newest}`")
+}
+
 /// Says what a refusal of Civitai itself means; `None` where its status says it all. The answers are those
 /// of its download handler, `api/download/models/[modelVersionId].ts`.
 pub(super) fn refusal(said: &Said<'_>, token: bool) -> Option<Verdict> {

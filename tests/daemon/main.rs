@@ -9,6 +9,7 @@ mod source_git;
 mod source_model;
 mod source_model_hosts;
 mod source_python;
+mod source_transfer;
 mod supervise;
 
 /// A file that is not declared above would be no test at all.

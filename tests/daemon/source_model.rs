@@ -3,7 +3,7 @@
 use comfyd::config::ModelHosts;
 use comfyd::ctx::{Ctx, Task};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::source::model::{ModelError, Models, Place, Probed};
+use comfyd::source::model::{Fetched, ModelError, Models, Place, Probed};
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use proto::{ErrorKind, RelPath};
@@ -49,7 +49,12 @@ impl Here {
     async fn fetch(&self, link: &str, target: &str) -> Result<u64, ModelError> {
         let target = RelPath::new(target).unwrap();
         let place = Place { models_dir: self.dir.path(), target: &target };
-        self.models.fetch(&self.ctx, &source(link), place, &self.task()).await
+        let (source, task) = (source(link), self.task());
+        let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
+        match self.models.fetch(&self.ctx, &source, place, &task, turn).await? {
+            Fetched::Here { size } => Ok(size),
+            Fetched::Lost => panic!("nobody else fetches"),
+        }
     }
 
     async fn probe(&self, link: &str) -> Result<Probed, ModelError> {

@@ -1,13 +1,12 @@
 //! Models: fetched once, used by every version from one place.
 
+use super::RealizeError;
 use super::execute::{Work, blocking};
-use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::{Ctx, Task};
-use crate::source::model::Place;
 use crate::source::model::links::{self, Entry};
+use crate::source::model::{Fetched, Place};
 use crate::store::StoreError;
 use crate::store::commit::SecondName;
-use crate::store::flock::{FileLock, LockError};
 use futures_util::future::try_join_all;
 use proto::event::{TaskKind, Unit};
 use proto::plan::{ModelAction, ModelStep};
@@ -114,19 +113,20 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
     let Some(model) = work.spec.models.iter().find(|model| model.target == step.target) else {
         return Ok(());
     };
-    let lock = work.layout.home.model_lock(&step.source);
-    let _lock = match FileLock::take(ctx, lock, step.target.as_str(), LOCK_DEADLINE).await {
-        Ok(lock) => Some(lock),
-        // It only saves work: each download has a name of its own until it is whole.
-        Err(LockError::Timeout { .. }) => None,
-        Err(source) => return Err(RealizeError::Locked { home: step.target.to_string(), source }),
-    };
-    if share(ctx, work, step).await? {
-        return Ok(());
-    }
     let place = Place { models_dir: &work.layout.home.models, target: &step.target };
-    let fetched = work.sources.models.fetch(ctx, &model.source, place, task).await;
-    fetched.map(drop).map_err(|source| RealizeError::Model { target: step.target.to_string(), source })
+    let failed = |source| RealizeError::Model { target: step.target.to_string(), source };
+    loop {
+        let models = &work.sources.models;
+        let turn = models.turn(ctx, &model.source, place, task).await.map_err(failed)?;
+        // Another version, or another daemon, may have fetched it meanwhile.
+        if share(ctx, work, step).await? {
+            return Ok(());
+        }
+        let fetched = models.fetch(ctx, &model.source, place, task, turn).await.map_err(failed)?;
+        if let Fetched::Here { .. } = fetched {
+            return Ok(());
+        }
+    }
 }
 
 /// Takes the file from where someone else has put it meanwhile. Tells whether there is one.

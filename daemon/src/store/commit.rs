@@ -49,14 +49,46 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     if let Some(parent) = path.parent() {
         create_dir_all(parent)?;
     }
+    replace_file(path, content, true)
+}
+
+/// Replaces a small file as a whole, in a directory that must exist. Readers see the old content or the
+/// new. Unless `durable`, nothing is synced: a crash of the machine, not of the process, may lose it.
+/// For what is rewritten many times a second. Blocks.
+pub fn replace_file(path: &Path, content: &[u8], durable: bool) -> Result<(), StoreError> {
     let staging = staging_path(path);
-    let written = write_and_sync(&staging, content).map_err(StoreError::at("write", &staging));
-    let published = written.and_then(|()| publish(&staging, path));
-    if published.is_err() {
+    let written = if durable { write_and_sync(&staging, content) } else { std::fs::write(&staging, content) };
+    let written = written.map_err(StoreError::at("write", &staging));
+    let renamed =
+        written.and_then(|()| if durable { publish(&staging, path) } else { rename(&staging, path) });
+    if renamed.is_err() {
         // Best effort: the error that matters is the one above.
         std::fs::remove_file(&staging).ok();
     }
-    published
+    renamed
+}
+
+/// Gives a directory that holds something its name, if no other one that holds something has it.
+/// Returns whether this one got it: of many who try, one does, on network volumes too, for `rename(2)`
+/// refuses to replace a directory that is not empty. Blocks.
+pub fn claim_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
+    match rename(staging, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.source.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        // The other of the two codes that POSIX allows here.
+        Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a directory that others may be looking at: its name is free at once, its content goes after
+/// that. One that is gone already is fine. Blocks.
+pub fn remove_dir(path: &Path) -> Result<(), StoreError> {
+    let staging = StagingDir::beside(path);
+    match rename(path, staging.path()) {
+        Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
@@ -67,9 +99,13 @@ fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
 
 /// Gives a finished file or directory its final name. The content must have been synced. Blocks.
 pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
-    std::fs::rename(staging, path).map_err(StoreError::at("publish", path))?;
+    rename(staging, path)?;
     sync_parent(path)
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    std::fs::rename(from, to).map_err(StoreError::at("publish", to))
 }
 
 /// Makes `link` a symbolic link to `target`, replacing an earlier link in one step. Blocks.
@@ -173,7 +209,8 @@ pub fn sweep_abandoned(dir: &Path) {
         let age = modified.ok().and_then(|modified| modified.elapsed().ok());
         let is_staging = entry.file_name().to_string_lossy().starts_with(STAGING);
         if is_staging && age.is_some_and(|age| age > ABANDONED) {
-            std::fs::remove_dir_all(entry.path()).ok();
+            let path = entry.path();
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).ok();
         }
     }
 }
@@ -204,6 +241,40 @@ mod tests {
         write_file(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_in_a_directory_that_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        for (text, durable) in [("one", false), ("two", true), ("three", false)] {
+            replace_file(&path, text.as_bytes(), durable).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert!(replace_file(&dir.path().join("gone/a.json"), b"x", false).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_who_claim_a_directory_one_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("claim");
+        let claims = std::thread::scope(|scope| {
+            let claim = |name: usize| {
+                let staging = staging_path(&path);
+                std::fs::create_dir(&staging).unwrap();
+                std::fs::write(staging.join("owner"), name.to_string()).unwrap();
+                claim_dir(&staging, &path).unwrap()
+            };
+            let threads: Vec<_> = (0..8).map(|name| scope.spawn(move || claim(name))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(claims.iter().filter(|claimed| **claimed).count(), 1);
+        let owner = std::fs::read_to_string(path.join("owner")).unwrap();
+        assert!(claims[owner.parse::<usize>().unwrap()]);
+        remove_dir(&path).unwrap();
+        remove_dir(&path).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

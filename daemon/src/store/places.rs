@@ -1,6 +1,5 @@
 //! Where everything lies. The only builder of paths.
 
-use super::digest;
 use crate::config::Config;
 use proto::{CommitId, RelPath, VersionId};
 use std::path::{Component, Path, PathBuf};
@@ -70,11 +69,6 @@ impl Home {
         self.root.join(".comfyd.lock")
     }
 
-    /// The lock file that whoever fetches a link holds. In a directory where ComfyUI lists nothing.
-    pub fn model_lock(&self, source: &str) -> PathBuf {
-        self.models.join(HIDDEN).join("locks").join(format!("{}.lock", digest(&source)))
-    }
-
     /// Place of a model.
     pub fn model(&self, target: &RelPath) -> PathBuf {
         self.models.join(target.as_str())
@@ -82,7 +76,7 @@ impl Home {
 }
 
 /// Directory in a models directory that ComfyUI lists nothing of: unfinished files, and the index of links.
-const HIDDEN: &str = ".comfyd";
+pub const HIDDEN: &str = ".comfyd";
 
 /// The index of a models directory: which file came from which link.
 pub fn links_file(models: &Path) -> PathBuf {

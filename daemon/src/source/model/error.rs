@@ -92,6 +92,16 @@ pub enum ModelError {
         /// The host's `Content-Range`.
         sent: String,
     },
+    /// Another process fetches the same file and gets nowhere.
+    #[error("waited {} s for `{link}`, which {owner} fetches", waited.as_secs())]
+    Busy {
+        /// The link.
+        link: String,
+        /// Who fetches it.
+        owner: String,
+        /// How long nothing had come.
+        waited: Duration,
+    },
     /// The daemon's credentials of a bucket cannot be used.
     #[error("`{link}`: the credentials cannot be used: {reason}")]
     Credentials {
@@ -119,6 +129,7 @@ impl ModelError {
             | Self::NotAModel { .. }
             | Self::Changed { .. }
             | Self::WrongPart { .. } => ErrorKind::Network,
+            Self::Busy { .. } => ErrorKind::Busy,
             Self::Credentials { .. } => ErrorKind::Access,
             Self::Refused { kind, .. } => *kind,
             Self::NoFile(_) => ErrorKind::NotFound,
@@ -139,6 +150,7 @@ impl ModelError {
             }
             Self::Credentials { hint, .. } => hint,
             Self::Changed { .. } => "try again; a link with a version or commit in it does not change",
+            Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
             Self::NoSpace { .. } => FREE_SPACE,

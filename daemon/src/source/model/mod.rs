@@ -1,49 +1,34 @@
 //! Model files: from a link to a whole file at its place.
 //!
-//! A file is written under a unique name in `<models>/.comfyd`, which is no model folder, so ComfyUI
-//! never lists a part of one. It gets its name only after it was proved to be what was asked for: as
-//! long as the host said, well-formed where the format can tell, and no page that says why there is
-//! no file. The link is the key: a file that stands at its place is never looked into again.
+//! A file is put together in `<models>/.comfyd`, which is no model folder, so ComfyUI never lists a
+//! part of one. It gets its name only after it was proved to be what was asked for: as long as the host
+//! said, well-formed where the format can tell, and no page that says why there is no file. The link is
+//! the key: a file that stands at its place is never looked into again, and of all who want one link at
+//! a time, one fetches it.
 
-mod download;
 mod error;
 mod hosts;
 pub mod hub_cache;
 pub mod links;
+mod local;
+mod place;
 mod remote;
-mod staging;
+mod transfer;
 mod verify;
 
 pub use error::{Again, ModelError};
+pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Timeouts};
-use download::Download;
+use crate::store::commit;
 use hosts::Hosts;
 use links::Entry;
-use proto::RelPath;
 use proto::source::{Location, ModelSource};
-use staging::Staging;
-use std::path::{Path, PathBuf};
-
-/// Where a model belongs.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The models directory.
-    pub models_dir: &'a Path,
-    /// The model's path in it.
-    pub target: &'a RelPath,
-}
-
-impl Place<'_> {
-    /// Returns the file's path.
-    pub fn path(&self) -> PathBuf {
-        self.models_dir.join(self.target.as_str())
-    }
-}
+use transfer::{Claim, Limits, Outcome, Whole};
 
 /// What a host tells about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +41,25 @@ pub struct Probed {
 #[derive(Debug, Clone)]
 pub struct Models {
     hosts: Hosts,
+    limits: Limits,
+}
+
+/// The turn to fetch one link: as long as it lives, others who want that link wait. Dropping it blocks
+/// for a few file operations.
+#[derive(Debug)]
+pub struct Turn(Option<Claim>);
+
+/// How a fetch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The model stands at its place.
+    Here {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The turn was lost to someone else, who took this process for dead. Take another turn, and look
+    /// again whether the file is there.
+    Lost,
 }
 
 impl Models {
@@ -66,7 +70,7 @@ impl Models {
 
     /// Fetches through the given client.
     pub fn with_http(http: Http) -> Self {
-        Self { hosts: Hosts::new(http) }
+        Self { hosts: Hosts::new(http), limits: Limits::default() }
     }
 
     /// Asks a host for a model without fetching it: at most a byte travels. Cancel-safe.
@@ -75,7 +79,7 @@ impl Models {
     /// As [`Models::fetch`]: a model that is missing, gated or forbidden is found out here.
     pub async fn probe(&self, ctx: &Ctx, source: &ModelSource) -> Result<Probed, ModelError> {
         if let Location::File(path) = source.location() {
-            let size = staging::file_size(path).await?;
+            let size = local::file_size(path).await?;
             return Ok(Probed { identity: Identity { size: Some(size), ..Identity::default() } });
         }
         let remote = self.hosts.file(source)?;
@@ -89,9 +93,28 @@ impl Models {
         }
     }
 
-    /// Fetches a model to its place, replacing what is there, and returns its size. A broken
-    /// connection is taken up where it broke. `task` should count bytes. Cancel-safe: nothing but
-    /// complete files is ever left under `place`.
+    /// Waits for the turn to fetch a link to a place, while others fetch it, and shows their progress in
+    /// `task`. Whoever has it looks whether the file has come meanwhile. A file of this machine needs no
+    /// turn and gets it at once. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the others get nowhere for an hour.
+    pub async fn turn(
+        &self,
+        ctx: &Ctx,
+        source: &ModelSource,
+        place: Place<'_>,
+        task: &Task,
+    ) -> Result<Turn, ModelError> {
+        if let Location::File(_) = source.location() {
+            return Ok(Turn(None));
+        }
+        Claim::take(ctx, &place.hidden().await?, source, task).await.map(|claim| Turn(Some(claim)))
+    }
+
+    /// Fetches a model to its place, replacing what is there. What an earlier call left, in this process
+    /// or another, is gone on with. `task` should count bytes. Cancel-safe: parts stay for a later call,
+    /// and only complete files are ever left under `place`.
     ///
     /// # Errors
     /// The kind tells missing from forbidden, unreachable and no space.
@@ -101,20 +124,52 @@ impl Models {
         source: &ModelSource,
         place: Place<'_>,
         task: &Task,
-    ) -> Result<u64, ModelError> {
-        let staging = Staging::create(place.models_dir, &place.path()).await?;
-        if let Location::File(path) = source.location() {
-            staging.take_file(path).await?;
-        } else {
-            let remote = self.hosts.file(source)?;
-            let download = Download { remote: &remote, source, staging: staging.path(), task };
-            download.run(ctx).await?;
-        }
-        let size = staging.prove(source, place.target.file_name()).await?;
+        turn: Turn,
+    ) -> Result<Fetched, ModelError> {
+        let Location::File(path) = source.location() else {
+            return self.transfer(ctx, source, place, task, turn).await;
+        };
+        let unfinished = local::take(path, place).await?;
+        let size = place.prove(source, unfinished.path().to_owned()).await?;
         let entry = Entry { source: source.to_string(), size, ..Entry::default() };
-        links::publish(ctx, place, entry, move || staging.publish()).await?;
+        let dest = place.path();
+        links::publish(ctx, place, entry, move || unfinished.publish(&dest)).await?;
         task.set(size, Some(size));
-        Ok(size)
+        Ok(Fetched::Here { size })
+    }
+
+    async fn transfer(
+        &self,
+        ctx: &Ctx,
+        source: &ModelSource,
+        place: Place<'_>,
+        task: &Task,
+        turn: Turn,
+    ) -> Result<Fetched, ModelError> {
+        let claim = match turn.0 {
+            Some(claim) => claim,
+            None => Claim::take(ctx, &place.hidden().await?, source, task).await?,
+        };
+        let remote = self.hosts.file(source)?;
+        let whole = match transfer::transfer(ctx, &remote, source, claim, &self.limits, task).await? {
+            Outcome::Whole(whole) => whole,
+            Outcome::Lost => return Ok(Fetched::Lost),
+        };
+        let Whole { path, identity, claim } = whole;
+        let publish = async {
+            let size = place.prove(source, path.clone()).await?;
+            let Identity { sha256, commit, validator: etag, .. } = identity;
+            let entry = Entry { source: source.to_string(), size, sha256, commit, etag };
+            let dest = place.path();
+            links::publish(ctx, place, entry, move || Ok(commit::publish(&path, &dest)?)).await.map(|()| size)
+        };
+        let published: Result<u64, ModelError> = claim.beating(publish).await;
+        if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
+            claim.finish();
+        }
+        let size = published?;
+        task.set(size, Some(size));
+        Ok(Fetched::Here { size })
     }
 }
 

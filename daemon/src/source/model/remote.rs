@@ -37,8 +37,7 @@ pub struct Identity {
     /// Bytes of the whole file, where the host tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Strong ETag, else `Last-Modified`, as `If-Range` takes it. Parts without one are never resumed by
-    /// another process.
+    /// Strong ETag, else `Last-Modified`, as `If-Range` takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<String>,
     /// SHA-256 of the content in lower-case hex, where the host tells (Hugging Face, Civitai).
@@ -50,6 +49,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns whether anything but its size tells the file from another one. Without that, parts are
+    /// never joined to what came from another answer.
+    pub(super) fn can_be_told(&self) -> bool {
+        self.validator.is_some() || self.sha256.is_some() || self.commit.is_some()
+    }
+
     /// Returns whether both are one file, as far as can be told.
     ///
     /// The content's checksum decides where both know it: a branch moves on and storage hosts take turns,

@@ -9,7 +9,7 @@
 //! address   link -> site and address          listing  what a host tells beforehand
 //! hub       Hugging Face's answers            answer   what part of what file came
 //! civitai   Civitai's; api asks it            refusal  what a refusal means
-//! bucket    S3 and Google Cloud Storage       signed   what it means for a signed link
+//! bucket    S3's and Google's; keys signs     signed   what it means for a signed link
 //! ```
 
 mod address;
@@ -18,9 +18,12 @@ mod api;
 mod bucket;
 mod civitai;
 mod hub;
+mod keys;
 mod listing;
 mod refusal;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 pub(super) use answer::{link, not_a_model};
 
@@ -29,7 +32,7 @@ use super::remote::{Identity, Opened, Remote};
 use crate::ctx::Ctx;
 use crate::source::http::{Answer, Http, HttpError, Part};
 use address::Site;
-use bucket::Keys;
+use keys::Keys;
 use listing::Listing;
 use proto::ErrorKind;
 use proto::source::ModelSource;

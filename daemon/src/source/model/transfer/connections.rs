@@ -1,0 +1,409 @@
+//! The connections of one transfer, side by side.
+//!
+//! All of them run in one future, so that dropping it ends them; what blocks goes to the pool for it.
+//! A connection that fails gives its part back and asks for another one after a pause, a bounded number
+//! of times without progress between.
+
+use super::data::{Batch, DataFile};
+use super::limits::{Line, Permit};
+use super::pace::Pace;
+use super::parts::{PartId, Parts, Speed};
+use super::{PROGRESS, Stop, Transfer, is_about_parts};
+use crate::source::http::Retries;
+use crate::source::model::error::{Again, ModelError};
+use crate::source::model::hosts::not_a_model;
+use crate::source::model::place::blocking;
+use crate::source::model::remote::{BodyError, Identity, Opened, Remote};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// How often progress is shown and the pace is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Bytes that all connections together may collect before they write.
+const COLLECTED: u64 = 6 << 20;
+
+/// The least and the most that is written at once, in bytes.
+const UNIT: (u64, u64) = (256 << 10, 1 << 20);
+
+/// The longest that bytes wait to be written.
+const WRITE_AFTER: Duration = Duration::from_millis(500);
+
+/// How often bytes are made durable, and after how many at the latest.
+const SYNC: (Duration, u64) = (Duration::from_secs(1), 512 << 20);
+
+/// How many times a new journal is written while a file arrives, at least: what a killed process had
+/// not yet put into it is fetched again.
+const JOURNALS: u64 = 128;
+
+/// Whether the host serves parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Parts,
+    /// One connection, from the first byte to the last.
+    Stream,
+}
+
+/// A transfer whose size and mode are known.
+pub(super) struct Download<'a, R> {
+    transfer: &'a Transfer<'a, R>,
+    line: Line,
+    mode: Mode,
+    identity: Identity,
+    file: Arc<DataFile>,
+    state: Mutex<State>,
+    /// Told when much was written since the last sync.
+    unsynced: Notify,
+}
+
+struct State {
+    parts: Parts,
+    pace: Pace,
+    running: usize,
+    /// Bytes written when the journal and when a sync was last asked for.
+    journalled: u64,
+    synced: u64,
+    watched: Instant,
+    /// When people were last told of a failure; many connections break at once.
+    told: Option<Instant>,
+}
+
+type Body = BoxStream<'static, Result<Bytes, BodyError>>;
+
+impl<'a, R: Remote> Download<'a, R> {
+    pub(super) fn new(
+        transfer: &'a Transfer<'a, R>,
+        line: Line,
+        mode: Mode,
+        identity: Identity,
+        file: Arc<DataFile>,
+    ) -> Self {
+        let now = Instant::now();
+        let written = transfer.claim.journal().written.len();
+        let state = State {
+            parts: Parts::default(),
+            pace: Pace::new(now),
+            running: 0,
+            journalled: written,
+            synced: written,
+            watched: now,
+            told: None,
+        };
+        Self { transfer, line, mode, identity, file, state: Mutex::new(state), unsynced: Notify::new() }
+    }
+
+    /// Fetches all that is missing, beginning with the answer that is there already, which covers
+    /// `range`. Cancel-safe.
+    pub(super) async fn run(&self, range: Range<u64>, first: Opened, permit: Permit) -> Result<(), Stop> {
+        tokio::select! {
+            biased;
+            result = self.connections(range, first, permit) => result,
+            error = self.sync_often() => Err(Stop::Failed(error)),
+        }
+    }
+
+    /// Makes what was written durable, within a bounded time. Best effort.
+    pub(super) async fn save(&self, within: Duration) {
+        let save = async {
+            self.sync().await.ok();
+            self.transfer.claim.write(true).await.ok();
+        };
+        tokio::time::timeout(within, save).await.ok();
+    }
+
+    async fn connections(&self, range: Range<u64>, first: Opened, permit: Permit) -> Result<(), Stop> {
+        let mut connections = FuturesUnordered::new();
+        let id = self.state().parts.add(range, Instant::now());
+        self.state().running = 1;
+        connections.push(self.connection(id, Some((first.body, permit))));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = connections.next() => {
+                    self.state().running -= 1;
+                    ended?;
+                }
+                _ = tick.tick() => self.tick(),
+            }
+            if self.is_complete(connections.is_empty()) {
+                self.show();
+                return Ok(());
+            }
+            while let Some(id) = self.next_part(connections.is_empty()) {
+                self.state().running += 1;
+                connections.push(self.connection(id, None));
+            }
+        }
+    }
+
+    fn is_complete(&self, ended: bool) -> bool {
+        match self.mode {
+            Mode::Parts => Some(self.transfer.claim.journal().written.len()) == self.identity.size,
+            // Its one connection ends well only with the last byte.
+            Mode::Stream => ended,
+        }
+    }
+
+    /// Takes a part for one more connection, where there should be one. `must`: there is none at all.
+    fn next_part(&self, must: bool) -> Option<PartId> {
+        let running = self.state().running;
+        (must || running < self.target()).then(|| self.take()).flatten()
+    }
+
+    fn target(&self) -> usize {
+        match self.mode {
+            Mode::Parts => self.state().pace.target(self.line.share()),
+            Mode::Stream => 1,
+        }
+    }
+
+    fn speed(&self) -> Speed {
+        let connections = self.target();
+        Speed { rate: self.state().pace.rate(), connections }
+    }
+
+    fn take(&self) -> Option<PartId> {
+        let (size, speed) = (self.identity.size.filter(|_| self.mode == Mode::Parts)?, self.speed());
+        let journal = self.transfer.claim.journal();
+        self.state().parts.take(&journal.written, size, speed, Instant::now())
+    }
+
+    /// Looks at the pace and shows progress.
+    fn tick(&self) {
+        let (now, share, speed) = (Instant::now(), self.line.share(), self.speed());
+        {
+            let mut state = self.state();
+            let (received, delivering) = (state.parts.received(), state.parts.delivering());
+            state.pace.tick(now, received, delivering, share);
+            if now.duration_since(state.watched) >= Duration::from_millis(500) {
+                state.watched = now;
+                state.parts.watch(speed, self.mode == Mode::Parts, now);
+            }
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        let mut journal = self.transfer.claim.journal();
+        journal.arrived = journal.written.len() + self.state().parts.unwritten();
+        self.transfer.task.set(journal.arrived, self.identity.size);
+    }
+
+    /// Fetches one part after the other until there is none.
+    async fn connection(&self, first: PartId, mut opened: Option<(Body, Permit)>) -> Result<(), Stop> {
+        let (mut id, mut retries, mut refusals) = (first, Retries::default(), 0);
+        loop {
+            let start = self.state().parts.range(id).start;
+            let result = self.part(id, opened.take()).await;
+            let received = self.state().parts.range(id).start - start;
+            self.state().parts.release(id, Instant::now());
+            if received >= PROGRESS || result.is_ok() {
+                (retries, refusals) = (Retries::default(), 0);
+            }
+            if let Err(stop) = result {
+                self.recover(stop, &mut retries, &mut refusals).await?;
+            }
+            let running = self.state().running;
+            if running > self.target() {
+                return Ok(());
+            }
+            let Some(next) = self.take() else { return Ok(()) };
+            id = next;
+        }
+    }
+
+    /// Waits before another request, or gives up.
+    async fn recover(&self, stop: Stop, retries: &mut Retries, refusals: &mut usize) -> Result<(), Stop> {
+        let error = match stop {
+            stop if self.mode == Mode::Stream => return Err(stop),
+            Stop::Again(error) => error,
+            Stop::Failed(error) if is_about_parts(&error, 1) => {
+                *refusals += 1;
+                error
+            }
+            stop => return Err(stop),
+        };
+        // A part that is refused twice is refused: perhaps the whole is not.
+        if *refusals > 1 {
+            return Err(Stop::Again(error));
+        }
+        let asked = if let Again::After(pause) = error.again() { Some(pause) } else { None };
+        let Some(pause) = retries.next(asked) else { return Err(Stop::Failed(error)) };
+        let now = Instant::now();
+        let tell = {
+            let mut state = self.state();
+            if asked.is_some() {
+                let received = state.parts.received();
+                state.pace.back_off(now, received);
+            }
+            let tell = state.told.is_none_or(|told| now.duration_since(told) > Duration::from_secs(1));
+            if tell {
+                state.told = Some(now);
+            }
+            tell
+        };
+        if tell {
+            self.transfer.ctx.progress.note(retries.sentence(pause, &error.in_one_line()));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    async fn part(&self, id: PartId, opened: Option<(Body, Permit)>) -> Result<(), Stop> {
+        if let Some((body, _permit)) = opened {
+            return self.receive(id, body).await;
+        }
+        let _permit = self.line.connection().await;
+        let range = self.state().parts.range(id);
+        let opened = self.transfer.remote.open(self.transfer.ctx, range.clone(), Some(&self.identity));
+        let dropped = self.state().parts.dropped(id);
+        let opened = tokio::select! {
+            opened = opened => opened?,
+            () = dropped.notified() => return Err(Stop::Again(self.transfer.broken(Some("it was too slow".into())))),
+        };
+        if !opened.is_part || opened.start != range.start {
+            let reason = "the host sent another part than it was asked for";
+            return Err(Stop::Again(self.transfer.broken(Some(reason.into()))));
+        }
+        self.receive(id, opened.body).await
+    }
+
+    /// Receives a part into the file, as far as the connection brings it.
+    async fn receive(&self, id: PartId, mut body: Body) -> Result<(), Stop> {
+        let dropped = self.state().parts.dropped(id);
+        let dropped = dropped.notified();
+        tokio::pin!(dropped);
+        let mut writer = Writer {
+            download: self,
+            id,
+            batch: Batch::at(self.state().parts.range(id).start),
+            pending: None,
+        };
+        let ended = loop {
+            let piece = tokio::select! {
+                biased;
+                piece = body.next() => piece,
+                () = &mut dropped => Some(Err("it was too slow".into())),
+            };
+            let left = self.state().parts.range(id);
+            let left = left.end - left.start;
+            match piece {
+                Some(Ok(piece)) if piece.len() as u64 > left && self.mode == Mode::Stream => {
+                    let reason = "the host sent more than it announced";
+                    return Err(not_a_model(self.transfer.link, reason.to_owned()).into());
+                }
+                Some(Ok(mut piece)) => {
+                    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    let is_last = piece.len() as u64 == left;
+                    writer.push(piece).await?;
+                    if is_last && self.mode == Mode::Parts {
+                        break Ok(());
+                    }
+                }
+                None if left == 0 || self.identity.size.is_none() => break Ok(()),
+                None => break Err(None),
+                Some(Err(error)) => break Err(Some(error)),
+            }
+        };
+        writer.finish().await?;
+        ended.map_err(|source| Stop::Again(self.transfer.broken(source)))
+    }
+
+    /// Notes bytes that were written.
+    fn written(&self, id: PartId, range: Range<u64>) {
+        let written = {
+            let mut journal = self.transfer.claim.journal();
+            journal.written.insert(range.clone());
+            journal.written.len()
+        };
+        let mut state = self.state();
+        state.parts.keep(id, range.end);
+        let step = (self.identity.size.unwrap_or(0) / JOURNALS).clamp(4 << 20, 256 << 20);
+        if written >= state.journalled + step {
+            state.journalled = written;
+            self.transfer.claim.write_soon(false);
+        }
+        if written >= state.synced + SYNC.1 {
+            state.synced = written;
+            self.unsynced.notify_one();
+        }
+    }
+
+    async fn sync_often(&self) -> ModelError {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SYNC.0) => (),
+                () = self.unsynced.notified() => (),
+            }
+            if let Err(error) = self.sync().await {
+                return error;
+            }
+        }
+    }
+
+    async fn sync(&self) -> Result<(), ModelError> {
+        let written = self.transfer.claim.journal().written.clone();
+        if written == self.transfer.claim.journal().synced {
+            return Ok(());
+        }
+        let file = self.file.clone();
+        blocking(move || file.sync()).await?;
+        self.transfer.claim.journal().synced = written;
+        self.transfer.claim.write_soon(true);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Only counters, which no panic can leave half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes behind the reader's back: one batch is collected while the other is written.
+struct Writer<'a, R> {
+    download: &'a Download<'a, R>,
+    id: PartId,
+    batch: Batch,
+    pending: Option<JoinHandle<Result<Range<u64>, ModelError>>>,
+}
+
+impl<R: Remote> Writer<'_, R> {
+    async fn push(&mut self, piece: Bytes) -> Result<(), Stop> {
+        self.download.state().parts.receive(self.id, piece.len() as u64, Instant::now());
+        self.batch.push(piece);
+        let connections = self.download.state().running.max(1) as u64;
+        let unit = (COLLECTED / connections).clamp(UNIT.0, UNIT.1);
+        if self.batch.is_due(unit, WRITE_AFTER) { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        self.settle().await?;
+        let next = Batch::at(self.batch.range().end);
+        let (batch, file) = (std::mem::replace(&mut self.batch, next), self.download.file.clone());
+        self.pending = Some(tokio::task::spawn_blocking(move || file.write(&batch).map(|()| batch.range())));
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), Stop> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let writing = |is| self.download.state().parts.writing(self.id, is, Instant::now());
+        writing(true);
+        let range = pending.await.unwrap_or(Err(ModelError::Panicked)).map_err(Stop::Failed)?;
+        writing(false);
+        self.download.written(self.id, range);
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), Stop> {
+        self.flush().await?;
+        self.settle().await
+    }
+}

@@ -1,0 +1,123 @@
+//! The file that the bytes go into. All of it blocks but [`Batch`].
+
+use crate::source::model::error::{ModelError, is_full};
+use crate::store::commit::StoreError;
+use bytes::Bytes;
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Pieces that are written by one call at most; the kernel takes 1024 (`IOV_MAX`).
+const PIECES: usize = 512;
+
+/// An open file of parts.
+#[derive(Debug)]
+pub(super) struct DataFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl DataFile {
+    /// Opens the file, made if it is not there, and reserves `size` bytes, so that a full disk shows
+    /// before gigabytes have travelled.
+    pub(super) fn open(path: PathBuf, size: Option<u64>) -> Result<Self, ModelError> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(StoreError::at("open", &path))?;
+        let file = Self { file, path };
+        size.map_or(Ok(()), |size| file.reserve(size)).map(|()| file)
+    }
+
+    fn reserve(&self, size: u64) -> Result<(), ModelError> {
+        let metadata = self.file.metadata().map_err(StoreError::at("read", &self.path))?;
+        let needed = size.saturating_sub(metadata.blocks() * 512);
+        if needed > self.available() {
+            return Err(self.no_space(needed));
+        }
+        match fs4::FileExt::allocate(&self.file, size) {
+            Err(error) if is_full(&error) => Err(self.no_space(needed)),
+            // Not every filesystem can; writing says the rest.
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a batch to its place.
+    pub(super) fn write(&self, batch: &Batch) -> Result<(), ModelError> {
+        match self.write_all(batch) {
+            Err(error) if is_full(&error) => Err(self.no_space(batch.len())),
+            written => Ok(written.map_err(StoreError::at("write", &self.path))?),
+        }
+    }
+
+    fn write_all(&self, batch: &Batch) -> std::io::Result<()> {
+        let mut slices: Vec<_> = batch.pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let (mut left, mut at) = (slices.as_mut_slice(), batch.start);
+        while !left.is_empty() {
+            // A file's offset has 63 bits; a size beyond that was refused when space was reserved.
+            let offset = i64::try_from(at).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+            match nix::sys::uio::pwritev(&self.file, left, offset) {
+                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(nix::errno::Errno::EINTR) => (),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was written outlive the machine.
+    pub(super) fn sync(&self) -> Result<(), ModelError> {
+        Ok(self.file.sync_data().map_err(StoreError::at("sync", &self.path))?)
+    }
+
+    fn available(&self) -> u64 {
+        fs4::available_space(self.path.parent().unwrap_or(Path::new("."))).unwrap_or(u64::MAX)
+    }
+
+    fn no_space(&self, needed: u64) -> ModelError {
+        ModelError::NoSpace { path: self.path.clone(), needed, available: self.available() }
+    }
+}
+
+/// Bytes that follow one another, as they came: they are written without being copied first.
+#[derive(Debug)]
+pub(super) struct Batch {
+    start: u64,
+    len: u64,
+    pieces: Vec<Bytes>,
+    /// When the first piece came.
+    since: Instant,
+}
+
+impl Batch {
+    /// Begins an empty batch at an offset.
+    pub(super) fn at(start: u64) -> Self {
+        Self { start, len: 0, pieces: Vec::new(), since: Instant::now() }
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if self.pieces.is_empty() {
+            self.since = Instant::now();
+        }
+        self.len += piece.len() as u64;
+        self.pieces.push(piece);
+    }
+
+    /// Returns whether it should be written: big enough, or its first bytes have waited for too long.
+    pub(super) fn is_due(&self, unit: u64, patience: std::time::Duration) -> bool {
+        self.len >= unit || self.pieces.len() >= PIECES || (self.len > 0 && self.since.elapsed() >= patience)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Returns the bytes' place in the file.
+    pub(super) fn range(&self) -> std::ops::Range<u64> {
+        self.start..self.start + self.len
+    }
+}

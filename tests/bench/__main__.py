@@ -1,4 +1,4 @@
-"""`python3 -m tests.bench`: prints every figure beside its goal. The first image takes minutes."""
+"""`python3 -m tests.bench`: prints every figure beside its goal. The first image and the fetches take minutes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, first_image, ready
+from . import binaries, fetch, first_image, ready
 
-_SECTIONS = ("binaries", "first-image", "ready")
+_SECTIONS = ("binaries", "fetch", "first-image", "ready")
 
 
 def main() -> None:
@@ -37,11 +37,14 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
     sections = options.only or _SECTIONS
     if "binaries" in sections:
         binaries.measure(product)
+    if "fetch" in sections:
+        extent = fetch.Extent(options.runs or 5, options.size, options.kills)
+        fetch.measure(options.programs, product.place, server, extent)
     if not {"first-image", "ready"} & set(sections):
         return
     first_image.publish(server)
     if "first-image" in sections:
-        first_image.measure(product, server, options.runs)
+        first_image.measure(product, server, options.runs or 1)
     else:
         first_image.realize(product, server)
     if "ready" in sections:
@@ -52,12 +55,16 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=_SECTIONS, help="a section; may be repeated")
-    parser.add_argument("--runs", type=int, default=1, help="pairs of first images (default 1)")
+    parser.add_argument("--runs", type=int, help="turns of each comparison (default 5; first images 1)")
+    parser.add_argument("--size", type=float, default=1.0, help="fetch: share of the full sizes (default 1)")
+    parser.add_argument("--kills", type=int, default=50, help="fetch: kills at random moments (default 50)")
     programs = CHECKOUT / "target/dist"
     parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
     parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/bench", help="where to work: 25 GB")
     options = parser.parse_args()
-    for program in ("comfyctl", "comfyd"):
+    options.programs, options.place = options.programs.resolve(), options.place.resolve()
+    needed = ("comfyctl", "comfyd", *(["file-host"] if "fetch" in (options.only or _SECTIONS) else []))
+    for program in needed:
         if not (options.programs / program).exists():
             parser.error(f"`{options.programs / program}` is not there: `make dist` makes it")
     return options

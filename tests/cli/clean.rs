@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use support::TestEnv;
+use support::lfs::pointer;
 
 const FILES: &[(&str, &str)] = &[("web/a.js", "a"), ("web/b.js", "b"), ("lib/c.py", "c"), ("d.txt", "d")];
 
@@ -120,6 +121,30 @@ fn a_lost_cache_is_fetched_again_and_offline_it_is_told() {
     assert_eq!(read(node.join("d.txt")), "changed");
     assert!(started(&env, "v", &[]).contains("put back 1 file of kj"));
     assert_eq!(read(node.join("d.txt")), "d");
+}
+
+#[test]
+fn a_git_lfs_file_is_kept_and_comes_back_from_the_cache() {
+    let env = machine();
+    let node = env.node("kj", &[("a.bin", &env.git.lfs().put(b"content")), ("b.bin", &pointer(b"later"))]);
+    let mut spec = env.spec();
+    spec["custom_nodes"] = json!([{ "repo": node.url() }]);
+    env.write_spec("v", &spec);
+    let told = env.comfyctl(&["realize", "v"]).stderr;
+    assert!(told.contains("`b.bin` are only pointers to Git LFS"), "{told}");
+    let checkout = env.volume(format!("custom_nodes/workspace/kj@{}", node.head()));
+    assert!(!started(&env, "v", &["--offline"]).contains("put back"));
+    assert_eq!(read(checkout.join("a.bin")), "content");
+    // Of the same length.
+    fs::write(checkout.join("a.bin"), "CONTENT").unwrap();
+    env.git.lfs().put(b"later");
+    let told = started(&env, "v", &[]);
+    assert!(told.contains("put back 2 files of kj (`a.bin`, `b.bin`)"), "{told}");
+    assert_eq!([read(checkout.join("a.bin")), read(checkout.join("b.bin"))], ["content", "later"]);
+    fs::remove_dir_all(env.volume(".comfy-cache/git/lfs")).unwrap();
+    fs::write(checkout.join("a.bin"), "content").unwrap();
+    let told = started(&env, "v", &["--offline"]);
+    assert!(!told.contains("kj"), "by another time it is the same file: {told}");
 }
 
 #[test]

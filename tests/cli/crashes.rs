@@ -4,6 +4,7 @@ use crate::client::{gate, machine};
 use serde_json::json;
 use std::fs;
 use support::file_server::{Fault, safetensors};
+use support::git_remote::Faults;
 use support::process::{eventually, kill};
 
 #[test]
@@ -43,6 +44,26 @@ fn a_daemon_killed_while_it_builds_is_followed_by_one_that_sweeps_and_builds() {
     gate.open();
     assert_eq!(env.json(&["realize", "v"])["outcome"], "realized");
     assert_eq!(generations(), 1, "the whole one");
+}
+
+#[test]
+fn a_daemon_killed_while_a_repository_comes_is_followed_by_one_that_fetches_it() {
+    let env = machine();
+    let big: String = (0..200_000).map(|n: u32| format!("{:x}\n", n.wrapping_mul(2_654_435_761))).collect();
+    env.comfy.commit(&[("big.txt", &big)]);
+    env.write_spec("v", &env.spec());
+    env.git.set_faults(Faults { stall_pack_after: Some(300_000), ..Faults::default() });
+    let client = env.spawn(&["realize", "v"]);
+    let caches = || fs::read_dir(env.volume(".comfy-cache/git")).into_iter().flatten().flatten();
+    eventually("a pack is on its way", || {
+        let packs = caches().filter_map(|cache| fs::read_dir(cache.path().join("objects/pack")).ok());
+        packs.flatten().flatten().any(|file| file.file_name().to_string_lossy().starts_with(".tmp"))
+    });
+    env.kill_all();
+    assert_eq!(client.wait_with_output().unwrap().status.code(), None, "killed with the machine");
+    env.git.set_faults(Faults::default());
+    assert_eq!(env.json(&["realize", "v"])["outcome"], "realized");
+    assert_eq!(fs::read_to_string(env.home("v").join("current/ComfyUI/big.txt")).unwrap(), big);
 }
 
 #[test]

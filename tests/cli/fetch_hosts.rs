@@ -116,7 +116,7 @@ fn refusals_of_the_hub_say_what_to_do() {
         ("hf://o/gated/m.safetensors", 7, format!("{}/o/gated", hub.endpoint())),
         ("hf://o/private/m.safetensors", 4, "HF_TOKEN".to_owned()),
         ("hf://o/none/m.safetensors", 4, "HF_TOKEN".to_owned()),
-        ("hf://o/gone/m.safetensors", 7, String::new()),
+        ("hf://o/gone/m.safetensors", 4, format!("{}/o/gone", hub.endpoint())),
         ("hf://o/open@v9/m.safetensors", 4, format!("{}/o/open", hub.endpoint())),
         ("hf://o/open/none.safetensors", 4, format!("{}/o/open", hub.endpoint())),
     ];
@@ -188,7 +188,7 @@ fn refusals_of_civitai_say_what_to_do() {
     let env = machine_of(&hub, &civitai);
     civitai.put(1, 7, &[ModelFile::new(70, "a.safetensors", Content::synthetic(10, 1000))]);
     let table = [
-        (Refusal::Disabled, 7, "CIVITAI_TOKEN"),
+        (Refusal::Disabled, 7, "no token helps"),
         (Refusal::EarlyAccess("2099-05-01T00:00:00Z"), 7, "early access"),
         (Refusal::NoAccess, 7, "CIVITAI_TOKEN"),
         (Refusal::Blocked, 7, ""),

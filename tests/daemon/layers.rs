@@ -24,6 +24,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only process spawns and signals",
     ),
     (&["fs::rename"], &["daemon/src/store/commit.rs"], "only store::commit renames"),
+    (&["object_store"], &["daemon/src/source/model/hosts/keys.rs"], "only source::model::hosts::keys signs"),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
@@ -39,6 +40,11 @@ const PURE: &[&str] = &[
     "daemon/src/supervise/policy.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
+    "daemon/src/source/model/hosts/address.rs",
+    "daemon/src/source/model/hosts/bucket.rs",
+    "daemon/src/source/model/hosts/civitai.rs",
+    "daemon/src/source/model/hosts/hub.rs",
+    "daemon/src/source/model/hosts/signed.rs",
 ];
 
 const IMPURE: &[&str] = &[

@@ -3,7 +3,7 @@
 use comfyd::config::{VARIABLES, Variable};
 use std::path::{Path, PathBuf};
 
-const BEGIN: &str = "<!-- variables: from daemon/src/config.rs, by UPDATE=1 -->\n";
+const BEGIN: &str = "<!-- variables: from daemon/src/config/variables.rs, by UPDATE=1 -->\n";
 const END: &str = "<!-- /variables -->";
 
 #[test]

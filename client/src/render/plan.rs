@@ -149,9 +149,9 @@ mod tests {
         anstream::adapter::strip_str(&plan(&given)).to_string()
     }
 
-    #[test]
-    fn a_full_plan_names_every_step() {
-        let text = rendered(json!({
+    /// A plan with one of everything.
+    fn full() -> serde_json::Value {
+        json!({
             "version_id": "wan22", "generation": "ab12cd34", "home": "/v/comfy-wan22", "models_dir": "/v/models",
             "ready": false,
             "repositories": [
@@ -181,7 +181,12 @@ mod tests {
             "missing": ["model `vae/z.pt`"], "warnings": ["`Kijai` pins numpy"],
             "problems": [{"kind": "access", "message": "it is gated", "hint": "accept its conditions"},
                          {"kind": "disk", "message": "`/v` is too small"}]
-        }));
+        })
+    }
+
+    #[test]
+    fn a_full_plan_names_every_step() {
+        let text = rendered(full());
         let expected = "\
 version wan22 in /v/comfy-wan22
 generation ab12cd34

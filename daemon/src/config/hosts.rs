@@ -1,8 +1,9 @@
 //! What the environment says about the hosts of models: tokens, mirrors, credentials of buckets.
 
-use proto::places::{flag, text};
+use super::saved;
+use proto::places::text;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Names that a Hugging Face token goes by; the first that is set counts.
 const HF_TOKENS: &[&str] =
@@ -25,9 +26,9 @@ pub struct ModelHosts {
     pub civitai_token: Option<String>,
     /// Base URL of Civitai; other than the site itself only in tests.
     pub civitai_endpoint: Option<String>,
-    /// The variables that begin with `AWS_`, for `s3://`.
+    /// The variables that begin with `AWS_`, for `s3://`; else what `aws configure` left.
     pub aws: BTreeMap<String, String>,
-    /// The variables that begin with `GOOGLE_`, for `gs://`.
+    /// The variables that begin with `GOOGLE_`, for `gs://`; else what `gcloud auth` left.
     pub google: BTreeMap<String, String>,
 }
 
@@ -42,13 +43,16 @@ impl ModelHosts {
                 vars.iter().filter(|(name, value)| name.starts_with(prefix) && !value.trim().is_empty());
             ours.map(|(name, value)| (name.clone(), value.trim().to_owned())).collect::<BTreeMap<_, _>>()
         };
+        let (mut aws, mut google) = (begin("AWS_"), begin("GOOGLE_"));
+        saved::add_aws(&mut aws, user);
+        saved::add_google(&mut google, get, user);
         Self {
-            hf_token: first(HF_TOKENS).or_else(|| saved_hf_token(get, user)),
+            hf_token: first(HF_TOKENS).or_else(|| saved::hf_token(get, user)),
             hf_endpoint: url("HF_ENDPOINT"),
             civitai_token: first(CIVITAI_TOKENS),
             civitai_endpoint: url("CIVITAI_ENDPOINT"),
-            aws: begin("AWS_"),
-            google: with_saved_credentials(begin("GOOGLE_"), get, user),
+            aws,
+            google,
         }
     }
 
@@ -76,40 +80,6 @@ pub(super) fn is_token(name: &str) -> bool {
     HF_TOKENS.contains(&name) || CIVITAI_TOKENS.contains(&name)
 }
 
-/// The token that `hf auth login` left, found as `huggingface_hub` finds it (its `constants.py`), and not
-/// used where that would not use it.
-fn saved_hf_token(get: impl Fn(&str) -> Option<String> + Copy, user: &Path) -> Option<String> {
-    if flag(get, "HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-        return None;
-    }
-    let dir = |name: &str| text(get, name).map(PathBuf::from);
-    let home = || {
-        let cache = dir("XDG_CACHE_HOME").unwrap_or_else(|| user.join(".cache"));
-        dir("HF_HOME").unwrap_or_else(|| cache.join("huggingface"))
-    };
-    let path = dir("HF_TOKEN_PATH").unwrap_or_else(|| home().join("token"));
-    let token = std::fs::read_to_string(path).ok()?;
-    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
-}
-
-/// Adds the credentials that `gcloud auth application-default login` left, where the variables name none.
-fn with_saved_credentials(
-    mut google: BTreeMap<String, String>,
-    get: impl Fn(&str) -> Option<String> + Copy,
-    user: &Path,
-) -> BTreeMap<String, String> {
-    let dir = text(get, "CLOUDSDK_CONFIG").map_or_else(|| user.join(".config/gcloud"), PathBuf::from);
-    let saved = dir.join("application_default_credentials.json");
-    if let Some(service_account) = text(get, "SERVICE_ACCOUNT") {
-        google.entry("GOOGLE_SERVICE_ACCOUNT".to_owned()).or_insert(service_account);
-    }
-    if !google.keys().any(|name| name.starts_with("GOOGLE_SERVICE_ACCOUNT")) && saved.is_file() {
-        let credentials = google.entry("GOOGLE_APPLICATION_CREDENTIALS".to_owned());
-        credentials.or_insert_with(|| saved.display().to_string());
-    }
-    google
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,36 +87,6 @@ mod tests {
     fn hosts(user: &Path, pairs: &[(&str, &str)]) -> ModelHosts {
         let vars = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         ModelHosts::from_vars(&vars, user)
-    }
-
-    #[test]
-    fn a_token_comes_from_a_variable_else_from_where_a_login_left_it() {
-        let user = tempfile::tempdir().unwrap();
-        let put = |path: &str, token: &str| {
-            let path = user.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, format!("{token}\n")).unwrap();
-        };
-        put(".cache/huggingface/token", "saved");
-        put("xdg/huggingface/token", "in-xdg");
-        put("home/token", "in-home");
-        put("a-file", "in-file");
-        put("empty", "");
-        let at = |path: &str| user.path().join(path).display().to_string();
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
-            (&[], Some("saved")),
-            (&[("XDG_CACHE_HOME", &at("xdg"))], Some("in-xdg")),
-            (&[("XDG_CACHE_HOME", &at("xdg")), ("HF_HOME", &at("home"))], Some("in-home")),
-            (&[("HF_HOME", &at("home")), ("HF_TOKEN_PATH", &at("a-file"))], Some("in-file")),
-            (&[("HF_TOKEN_PATH", &at("empty"))], None),
-            (&[("HF_TOKEN_PATH", &at("absent"))], None),
-            (&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")], None),
-            (&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("HF_TOKEN", "set")], Some("set")),
-            (&[("HUGGING_FACE_HUB_TOKEN", " set ")], Some("set")),
-        ];
-        for (vars, expected) in table {
-            assert_eq!(hosts(user.path(), vars).hf_token.as_deref(), *expected, "{vars:?}");
-        }
     }
 
     #[test]
@@ -159,17 +99,5 @@ mod tests {
         assert_eq!((hosts.aws.len(), hosts.google.len()), (2, 1));
         assert_eq!(hosts.secrets().count(), 2);
         assert!(!format!("{hosts:?}").contains("s3cr3t"));
-    }
-
-    #[test]
-    fn what_gcloud_left_is_used_where_the_variables_name_nothing() {
-        let user = tempfile::tempdir().unwrap();
-        let saved = user.path().join(".config/gcloud/application_default_credentials.json");
-        std::fs::create_dir_all(saved.parent().unwrap()).unwrap();
-        std::fs::write(&saved, "{}").unwrap();
-        let of = |vars: &[(&str, &str)]| hosts(user.path(), vars).google.into_values().collect::<Vec<_>>();
-        assert_eq!(of(&[]), [saved.display().to_string()]);
-        assert_eq!(of(&[("GOOGLE_APPLICATION_CREDENTIALS", "/x")]), ["/x"]);
-        assert_eq!(of(&[("SERVICE_ACCOUNT", "/y")]), ["/y"]);
     }
 }

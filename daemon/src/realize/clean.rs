@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::{InUse, Realization};
 use crate::ctx::Ctx;
 use crate::source::Sources;
-use crate::source::git::{Cleaned, GitError, Place, Suspects, Tracked};
+use crate::source::git::{Allowed, Cleaned, GitError, Place, Suspects, Tracked, Unfetched};
 use crate::store::places::{generation, node_index};
 use futures_util::future::join_all;
 use proto::event::{TaskKind, Unit};
@@ -98,26 +98,25 @@ impl Cleaning<'_> {
             return;
         }
         let names = names(&suspects);
-        let told = match self.compare(&checkout, suspects, used_by.is_none()).await {
-            Ok(cleaned) => told(checkout.name, &cleaned, used_by.as_ref()).map(|text| (false, text)),
-            // Someone else's process is none of our business, and a cancelled caller does not listen.
-            Err(_) if used_by.is_some() => None,
-            Err(GitError::Cancelled(_)) => None,
-            // What was never compared may well be as it should.
-            Err(_) if names.is_empty() => None,
-            Err(error) => {
-                let text = format!(
-                    "files of {} were changed and cannot be put back ({}): {error}",
-                    checkout.name,
-                    few(&names)
-                );
-                Some((true, text))
+        let progress = &self.ctx.progress;
+        match self.compare(&checkout, suspects, used_by.is_none()).await {
+            Ok(cleaned) => {
+                if let Some(text) = told(checkout.name, &cleaned, used_by.as_ref()) {
+                    progress.note(text);
+                }
+                if let Some(text) = unfetched(checkout.name, &cleaned.unfetched) {
+                    progress.warn(text);
+                }
             }
-        };
-        match told {
-            Some((true, text)) => self.ctx.progress.warn(text),
-            Some((false, text)) => self.ctx.progress.note(text),
-            None => {}
+            // Someone else's process is none of our business, and a cancelled caller does not listen. What
+            // was never compared may well be as it should.
+            Err(GitError::Cancelled(_)) => {}
+            Err(_) if used_by.is_some() || names.is_empty() => {}
+            Err(error) => {
+                let (name, names) = (checkout.name, few(&names));
+                progress
+                    .warn(format!("files of {name} were changed and cannot be put back ({names}): {error}"));
+            }
         }
     }
 
@@ -149,17 +148,29 @@ impl Cleaning<'_> {
     ) -> Result<Cleaned, GitError> {
         let (git, repo) = (&self.sources.git, checkout.repo);
         let wanted = (repo.repo.as_str(), &repo.commit);
-        let found = git.restore(self.ctx, wanted, (&checkout.place, suspects.clone()), replace).await;
+        let allowed = Allowed { replace, network: !self.offline };
+        let found = git.restore(self.ctx, wanted, (&checkout.place, suspects.clone()), allowed).await;
         let is_lost = matches!(found, Err(GitError::NotCached { .. } | GitError::Cache { .. }));
         if !is_lost || self.offline || !replace {
             return found;
         }
         let task = self.ctx.progress.task(TaskKind::Repository, checkout.name, Unit::Objects);
         git.fetch(self.ctx, wanted, repo.git_ref.as_deref(), &task).await?;
-        let found = git.restore(self.ctx, wanted, (&checkout.place, suspects), replace).await;
+        let found = git.restore(self.ctx, wanted, (&checkout.place, suspects), allowed).await;
         task.done(repo.commit.short());
         found
     }
+}
+
+/// Says which Git LFS files are not here, why, and what helps; nothing when all are.
+pub(super) fn unfetched(name: &str, left: &[Unfetched]) -> Option<String> {
+    let first = left.first()?;
+    let names: Vec<_> = left.iter().map(|left| left.path.clone()).collect();
+    let (names, reason) = (few(&names), &first.reason);
+    Some(format!(
+        "of {name}, {names} are only pointers to Git LFS: {reason}; it is tried again at the next start, and \
+         a file put there by hand is taken"
+    ))
 }
 
 fn names(suspects: &Suspects) -> Vec<String> {
@@ -179,7 +190,7 @@ fn few(names: &[String]) -> String {
 
 /// Says what was done; nothing when all was as it should be.
 fn told(name: &str, cleaned: &Cleaned, used_by: Option<&VersionId>) -> Option<String> {
-    let Cleaned { restored, set_aside } = cleaned;
+    let Cleaned { restored, set_aside, .. } = cleaned;
     let files = if restored.len() == 1 { "1 file".to_owned() } else { format!("{} files", restored.len()) };
     if restored.is_empty() {
         return None;

@@ -45,7 +45,7 @@ async fn link_standing(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> 
     });
     for (at, name) in names.await? {
         let step = &work.plan.models[at];
-        publish(ctx, work, step, entry(work, at, step), name).await?;
+        publish(ctx, work, step, entry(work, step), name).await?;
     }
     Ok(())
 }
@@ -60,14 +60,14 @@ fn file_of(work: &Work, step: &ModelStep) -> Option<PathBuf> {
 }
 
 /// Returns the entry of the file that a step takes.
-fn entry(work: &Work, at: usize, step: &ModelStep) -> Entry {
+fn entry(work: &Work, step: &ModelStep) -> Entry {
     let source = step.source.clone();
     if let ModelAction::Link { from } = &step.action
         && let Some(entry) = work.disk.files.get(from)
     {
         return Entry { source, ..entry.clone() };
     }
-    let found = work.facts.found(&work.disk, at, &step.target);
+    let found = work.facts.found(&work.disk, &step.source);
     let size = step.size_bytes.unwrap_or_default();
     let sha256 = found.and_then(|found| found.sha256.clone());
     Entry { source, size, sha256, commit: found.and_then(|found| found.commit.clone()), etag: None }

@@ -12,15 +12,15 @@ use proto::plan::{
     LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, Problem, RepositoryAction,
     RepositoryStep,
 };
-use proto::{Lock, NodeDir, RelPath};
+use proto::{Lock, NodeDir};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What was asked before the plan was made for good.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Models that are to be downloaded, by target.
-    pub models: BTreeMap<RelPath, Told>,
+    /// Models that are to be downloaded, by link.
+    pub models: BTreeMap<String, Told>,
     /// What the volume's quota leaves.
     pub quota: Option<Quota>,
     /// What people should know of the answers.
@@ -29,9 +29,9 @@ pub struct Facts {
 
 impl Facts {
     /// Returns where a model lies in a Hugging Face cache: by its host's word, else without one.
-    pub fn found<'a>(&'a self, disk: &'a Disk, at: usize, target: &RelPath) -> Option<&'a Cached> {
-        let told = self.models.get(target).and_then(|told| told.cached.as_ref());
-        told.or_else(|| disk.cached.get(at)?.as_ref())
+    pub fn found<'a>(&'a self, disk: &'a Disk, link: &str) -> Option<&'a Cached> {
+        let told = self.models.get(link).and_then(|told| told.cached.as_ref());
+        told.or_else(|| disk.cached.get(link))
     }
 }
 
@@ -40,6 +40,8 @@ impl Facts {
 pub struct Told {
     /// Its size in bytes.
     pub size: Option<u64>,
+    /// Bytes that an earlier attempt holds on the disk for it already.
+    pub held: u64,
     /// Its SHA-256.
     pub sha256: Option<String>,
     /// The same file in a Hugging Face cache.
@@ -72,8 +74,8 @@ pub struct Disk {
     pub models: Vec<Option<u64>>,
     /// Which files of the models directory came from which link.
     pub files: Files,
-    /// Models that lie in a Hugging Face cache, found without asking a host. In the lock's order.
-    pub cached: Vec<Option<Cached>>,
+    /// Models that lie in a Hugging Face cache, found without asking a host, by link.
+    pub cached: BTreeMap<String, Cached>,
     /// Whether each link of the layout stands.
     pub links: Vec<bool>,
     /// Space where the home is.
@@ -121,7 +123,7 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, facts: &Fac
             .all(|step| matches!(step.action, RepositoryAction::Present | RepositoryAction::Missing))
         && models.iter().all(|step| is_settled(&step.action))
         && links.iter().all(|step| step.present);
-    let needs = space::needs(layout, disk, &packages, &models, facts.quota);
+    let needs = space::needs(layout, disk, &packages, &models, facts);
     let problems = models.iter().filter_map(|step| step.problem.clone()).chain(space::problems(&needs));
     Plan {
         version_id: lock.version_id.clone(),

@@ -1,7 +1,7 @@
 //! Checkouts: ComfyUI into the generation, custom nodes into the cache that all versions share.
 
 use super::RealizeError;
-use super::clean::{comfy_place, node_place};
+use super::clean::{self, comfy_place, node_place};
 use super::execute::{Work, blocking};
 use crate::ctx::Ctx;
 use crate::source::git::Tracked;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Repositories that are fetched and checked out at the same time.
-const AT_ONCE: usize = 4;
+/// Repositories that are fetched and checked out at the same time: most of that time they wait for hosts.
+const AT_ONCE: usize = 16;
 
 /// Checks ComfyUI out into a generation's directory, which is not published yet.
 pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, staging: &Path) -> Result<(), RealizeError> {
@@ -78,8 +78,9 @@ async fn checkout(
     let git = &work.sources.git;
     git.fetch(ctx, (&repo.repo, &repo.commit), repo.git_ref.as_deref(), &task).await.map_err(at)?;
     let done = git.checkout(ctx, (&repo.repo, &repo.commit), to, &task).await.map_err(at)?;
-    for pointer in &done.lfs_pointers {
-        ctx.progress.warn(format!("`{pointer}` of {name} is a Git LFS pointer, not the file itself"));
+    let done = git.fetch_lfs(ctx, (to, !work.offline), done, &task).await.map_err(at)?;
+    if let Some(text) = clean::unfetched(name, &done.unfetched) {
+        ctx.progress.warn(text);
     }
     for link in &done.left_out {
         ctx.progress.warn(format!("`{link}` of {name} is a link out of its repository: it was left out"));

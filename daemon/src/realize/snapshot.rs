@@ -13,6 +13,7 @@ use crate::store::places::{Home, generation};
 use crate::store::{StoreError, tree};
 use proto::Lock;
 use proto::lock::LockedModel;
+use std::collections::BTreeMap;
 
 /// Takes the snapshot. What it tells of the models' links beyond the disk's state stands in the second
 /// value. Blocks, shortly.
@@ -72,13 +73,14 @@ pub fn snapshot(
 }
 
 /// Finds what can be told to lie in a Hugging Face cache without asking the host.
-fn cached(sources: &Sources, lock: &Lock, wanted: &[bool], rules: Rules) -> Vec<Option<Cached>> {
+fn cached(sources: &Sources, lock: &Lock, wanted: &[bool], rules: Rules) -> BTreeMap<String, Cached> {
     let word = if rules.offline { Word::Ref } else { Word::Commit };
-    let models = lock.models.iter().zip(wanted);
-    let find = |model: &LockedModel| {
-        hub_cache::find(&sources.config.hub_caches, &model.source, model.target.file_name(), word)
-    };
-    models.map(|(model, wanted)| wanted.then(|| find(model)).flatten()).collect()
+    let wanted = lock.models.iter().zip(wanted).filter(|(_, wanted)| **wanted);
+    let found = wanted.filter_map(|(model, _)| {
+        let (caches, name) = (&sources.config.hub_caches, model.target.file_name());
+        Some((model.source.to_string(), hub_cache::find(caches, &model.source, name, word)?))
+    });
+    found.collect()
 }
 
 /// A model folder may be a link to another disk.

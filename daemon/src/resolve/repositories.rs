@@ -13,7 +13,7 @@ use proto::spec::{NodeSpec, RepoSpec};
 use std::collections::BTreeMap;
 
 /// Repositories that are asked at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// Files of requirements that a repository may include through `-r`, at most: a loop ends here.
 const MAX_INCLUDED: usize = 32;

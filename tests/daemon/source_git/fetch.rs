@@ -26,7 +26,7 @@ async fn a_commit_is_fetched_once_without_history_and_checked_out() {
     let missing = here.git.read_file(node.url(), &commit, "pkg/c.py").await.unwrap();
     assert_eq!(remote.requests(), requests, "what is cached needs no network");
 
-    assert_eq!((checkout.files, checkout.lfs_pointers, checkout.left_out), (4, vec![], vec![]));
+    assert_eq!((checkout.files, checkout.unfetched, checkout.left_out), (4, vec![], vec![]));
     assert_eq!(read(&dest.join("link")), "print()\n");
     assert_eq!(std::fs::metadata(dest.join("run.sh")).unwrap().permissions().mode() & 0o111, 0o111);
     assert!(!dest.join(".git").exists());

@@ -37,6 +37,8 @@ async fn an_old_protocol_works_too() {
     assert_eq!(resolved.commit, commit);
     assert!(here.git.resolve_ref(&here.ctx, node.url(), Some("dev")).await.is_err());
     here.fetch(node.url(), &commit).await.unwrap();
+    let notes = here.ctx.progress.subscribe().borrow().notes.clone();
+    assert!(notes[0].text.contains("all of its history"), "{notes:?}");
     let (dest, _) = here.checkout(node.url(), &commit).await.unwrap();
     assert_eq!(read(&dest.join("a.py")), "2");
 }

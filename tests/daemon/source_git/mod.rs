@@ -3,7 +3,9 @@
 mod cache;
 mod fetch;
 mod hosts;
+mod lfs;
 mod names;
+mod reach;
 mod settings;
 
 use comfyd::config::Config;

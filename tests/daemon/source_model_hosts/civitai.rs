@@ -1,100 +1,148 @@
-use super::{Here, bytes, paths, status};
+use super::{Here, bytes, status};
 use comfyd::config::ModelHosts;
 use proto::ErrorKind;
-use serde_json::json;
-use support::file_server::{Fault, FileServer};
+use support::civitai::{Civitai, ModelFile, Refusal};
+use support::file_server::{Content, Expired, Fault, FileServer, Life};
 
+const LINK: &str = "civitai://models/9";
 const DOWNLOAD: &str = "/api/download/models/9";
-const VERSION: &str = "/api/v1/model-versions/9";
 
-fn here(site: &FileServer) -> Here {
-    let civitai_endpoint = Some(site.url(""));
+fn here(endpoint: String) -> Here {
     let civitai_token = Some("civitai-s3cr3t".to_owned());
-    Here::new(ModelHosts { civitai_endpoint, civitai_token, ..ModelHosts::default() })
+    Here::new(ModelHosts { civitai_endpoint: Some(endpoint), civitai_token, ..ModelHosts::default() })
 }
 
-/// The site with version 9, whose file 7 is the primary one.
-fn site() -> FileServer {
-    let site = FileServer::start();
-    let files = json!({ "id": 9, "files": [
-        { "id": 6, "name": "a.ckpt", "type": "Model", "metadata": { "format": "PickleTensor" } },
-        { "id": 7, "name": "a.safetensors", "type": "Model", "metadata": { "format": "SafeTensor" },
-          "primary": true, "sizeKB": 9.7, "hashes": { "SHA256": "CD".repeat(32) } },
-    ] });
-    site.put_as(VERSION, "application/json", files.to_string());
-    site.put("/stored", bytes(10_000));
-    site.always(DOWNLOAD, Fault::Redirect(site.other_url("/stored?X-Amz-Signature=abc")));
+fn primary() -> ModelFile {
+    ModelFile::new(7, "a.bin", bytes(10_000))
+}
+
+/// The site with version 9 of model 5: a primary file and another.
+fn site() -> Civitai {
+    let site = Civitai::start();
+    let other = ModelFile { format: "PickleTensor", ..ModelFile::new(6, "a.ckpt", bytes(20_000)) };
+    site.put(5, 9, &[primary(), other]);
     site
+}
+
+fn paths(site: &Civitai) -> Vec<String> {
+    site.seen().into_iter().map(|seen| seen.path).collect()
 }
 
 #[tokio::test]
 async fn the_exact_file_is_asked_for_and_known_by_its_checksum() {
     let site = site();
-    let here = here(&site);
-    let identity = here.probe("civitai://models/9").await.unwrap();
-    assert_eq!((identity.size, identity.sha256), (Some(10_000), Some("cd".repeat(32))));
-    assert_eq!(here.fetch("urn:air:sdxl:lora:civitai:1@9").await.unwrap(), bytes(10_000));
-    let by_id = format!("{DOWNLOAD}?fileId=7");
-    let stored = "/stored?X-Amz-Signature=abc";
-    assert_eq!(paths(&site), [VERSION, &by_id, stored, VERSION, &by_id, stored]);
-    here.probe("civitai://models/9?type=Model&format=PickleTensor").await.unwrap();
-    assert_eq!(paths(&site)[7], format!("{DOWNLOAD}?fileId=6"));
-    for seen in site.seen() {
-        assert_eq!(seen.authorization.is_some(), seen.host.starts_with("127.0.0.1"), "{seen:?}");
-    }
+    let here = here(site.endpoint());
+    let identity = here.probe(LINK).await.unwrap();
+    let sha256 = Content::from(bytes(10_000)).sha256();
+    assert_eq!((identity.size, identity.sha256), (Some(10_000), Some(sha256)));
+    assert_eq!(here.fetch("urn:air:sdxl:lora:civitai:5@9").await.unwrap(), bytes(10_000));
+    let (version, by_id) = ("/api/v1/model-versions/9", format!("{DOWNLOAD}?fileId=7"));
+    assert_eq!(paths(&site), [version, &by_id, version, &by_id]);
+    assert_eq!(here.fetch("civitai://models/9?type=Model&format=PickleTensor").await.unwrap(), bytes(20_000));
+    assert_eq!(here.fetch("urn:air:sdxl:lora:civitai:5@9+6").await.unwrap(), bytes(20_000));
+    assert!(site.seen().iter().all(|seen| seen.authorization.is_some()));
+    assert!(site.storage.seen().iter().all(|seen| seen.authorization.is_none()));
 }
 
 #[tokio::test]
 async fn a_broken_download_asks_neither_the_api_nor_the_link_again() {
     let site = site();
-    site.faults("/stored", [Fault::CutAfter(4000)]);
-    assert_eq!(here(&site).fetch("civitai://models/9").await.unwrap(), bytes(10_000));
-    let paths = paths(&site);
-    assert_eq!(paths.iter().filter(|path| path.starts_with("/api")).count(), 2, "{paths:?}");
+    site.storage.faults(&primary().stored(), [Fault::CutAfter(4000)]);
+    assert_eq!(here(site.endpoint()).fetch(LINK).await.unwrap(), bytes(10_000));
+    assert_eq!(site.seen().len(), 2, "{:?}", paths(&site));
+}
+
+// Backblaze's storage says 401, which elsewhere means a missing token.
+#[tokio::test]
+async fn an_address_that_ended_is_renewed_whatever_the_storage_says() {
+    let site = site();
+    site.storage.signed(&primary().stored(), Life::Bytes(3000), Expired::Unauthorized);
+    site.storage.faults(&primary().stored(), [Fault::CutAfter(4000)]);
+    assert_eq!(here(site.endpoint()).fetch(LINK).await.unwrap(), bytes(10_000));
+    assert_eq!(site.seen().len(), 3, "the API once, the link twice: {:?}", paths(&site));
 }
 
 #[tokio::test]
 async fn without_the_api_the_link_has_to_do() {
-    for answer in [status(503, [], ""), status(404, [], "{}"), status(200, [], "<html>")] {
-        let site = site();
-        site.always(VERSION, answer);
-        assert_eq!(here(&site).fetch("civitai://models/9?type=Model").await.unwrap(), bytes(10_000));
-        assert_eq!(paths(&site)[1], format!("{DOWNLOAD}?type=Model"));
-    }
+    let site = site();
+    site.break_api();
+    assert_eq!(here(site.endpoint()).fetch("civitai://models/9?type=Model").await.unwrap(), bytes(10_000));
+    assert_eq!(paths(&site)[1], format!("{DOWNLOAD}?type=Model"));
+    // A proxy's page in place of the API's answer.
+    let site = FileServer::start();
+    site.put_as("/api/v1/model-versions/9", "text/html", "<html>");
+    site.put(DOWNLOAD, bytes(10));
+    assert_eq!(here(site.url("")).fetch(LINK).await.unwrap(), bytes(10));
 }
 
 #[tokio::test]
 async fn the_id_of_a_model_is_told_from_that_of_a_version() {
-    let site = FileServer::start();
-    let model = json!({ "id": 9, "modelVersions": [{ "id": 31, "name": "v2" }, { "id": 30 }] });
-    site.put_as("/api/v1/models/9", "application/json", model.to_string());
-    site.always(DOWNLOAD, status(404, [], r#"{"error":"Model not found"}"#));
-    let error = here(&site).probe("civitai://models/9").await.unwrap_err();
-    let hint = error.hint().unwrap();
+    let site = site();
+    site.put(5, 12, &[primary()]);
+    let error = here(site.endpoint()).probe("civitai://models/5").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(hint, "`9` is a model; its newest version is 31: write `civitai://models/31`");
+    let hint = error.hint().unwrap();
+    assert_eq!(hint, "`5` is a model; its newest version is 12: write `civitai://models/12`");
+    let unknown = here(site.endpoint()).probe("civitai://models/77").await.unwrap_err();
+    assert!(unknown.hint().unwrap().contains("check its id"), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn a_choice_that_no_file_fits_is_answered_with_the_files() {
-    let site = site();
-    site.always(DOWNLOAD, status(404, [], r#"{"error":"File not found"}"#));
-    let error = here(&site).probe("civitai://models/9?fp=int8").await.unwrap_err();
-    assert!(error.hint().unwrap().contains("`fileId=7` (a.safetensors, Model SafeTensor)"), "{error:?}");
+    let error = here(site().endpoint()).probe("civitai://models/9?fp=int8").await.unwrap_err();
+    assert!(error.hint().unwrap().contains("`fileId=7` (a.bin, Model SafeTensor full fp16)"), "{error:?}");
 }
 
 #[tokio::test]
-async fn refusals_of_the_site_are_passed_on_with_what_to_do() {
-    let early = r#"{"error":"Early Access","deadline":"2026-12-01T00:00:00.000Z","message":"Buy it"}"#;
-    let busy = r#"{"error":"an unusual amount of downloading"}"#;
+async fn refusals_are_passed_on_with_what_to_do() {
     let site = site();
-    let here = here(&site);
-    site.faults(DOWNLOAD, [status(403, [], early)]);
-    let error = here.probe("civitai://models/9").await.unwrap_err();
-    assert!(error.to_string().contains("Buy it (until 2026-12-01T00:00:00.000Z)"), "{error}");
-    // Storage behind the site that does not answer passes; a missing model does not.
-    let storage = status(404, [("cache-control", "private, no-store"), ("retry-after", "0")], "{}");
-    site.faults(DOWNLOAD, [storage, status(429, [("retry-after", "0")], busy)]);
-    assert_eq!(here.fetch("civitai://models/9").await.unwrap(), bytes(10_000));
-    assert_eq!(here.notes().len(), 2, "{:?}", here.notes());
+    let table = [
+        (Refusal::Disabled, ErrorKind::Access, "no token helps"),
+        (Refusal::EarlyAccess("2026-12-01T00:00:00Z"), ErrorKind::Access, "(until 2026-12-01T00:00:00Z)"),
+        (Refusal::NoAccess, ErrorKind::Access, "the account of CIVITAI_TOKEN"),
+        (Refusal::Blocked, ErrorKind::Access, "blocks this address"),
+        (Refusal::Archived, ErrorKind::NotFound, "archived, not available for download use another version"),
+    ];
+    for (refusal, kind, expected) in table {
+        site.refuse(9, refusal);
+        let error = here(site.endpoint()).probe(LINK).await.unwrap_err();
+        let text = format!("{error} {}", error.hint().unwrap_or_default());
+        assert!(error.kind() == kind && text.contains(expected), "{refusal:?}: {text}");
+        assert!(!text.contains("s3cr3t"), "{text}");
+    }
+    site.refuse(9, Refusal::Login);
+    assert!(here(site.endpoint()).probe(LINK).await.is_ok(), "the token helps");
+    let without = ModelHosts { civitai_endpoint: Some(site.endpoint()), ..ModelHosts::default() };
+    let error = Here::new(without).probe(LINK).await.unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("set CIVITAI_TOKEN"), "{error}");
+}
+
+#[tokio::test]
+async fn storage_that_did_not_answer_is_tried_again_and_a_missing_model_is_not() {
+    let site = site();
+    site.refuse_times(9, Refusal::Storage, 1);
+    let here = here(site.endpoint());
+    assert_eq!(here.fetch(LINK).await.unwrap(), bytes(10_000));
+    assert_eq!(here.notes().len(), 1, "{:?}", here.notes());
+}
+
+#[tokio::test]
+async fn a_limit_without_a_time_is_given_half_a_minute() {
+    let site = site();
+    site.refuse(9, Refusal::TooMany);
+    let here = here(site.endpoint());
+    let told = async {
+        while here.notes().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        here.ctx.cancel.cancel();
+    };
+    let (probed, ()) = tokio::join!(here.probe(LINK), told);
+    assert_eq!(probed.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(here.notes()[0].starts_with("attempt 2 of 5 in 30.0 s: "), "{:?}", here.notes());
+    // A time that the host tells counts.
+    let asked = FileServer::start();
+    asked.put(DOWNLOAD, bytes(10));
+    asked.faults(DOWNLOAD, [status(429, [("retry-after", "0")], "{}")]);
+    self::here(asked.url("")).probe(LINK).await.unwrap();
 }

@@ -13,8 +13,7 @@ use proto::RelPath;
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
 use std::time::Duration;
-use support::Seen;
-use support::file_server::{Fault, FileServer};
+use support::file_server::Fault;
 use tempfile::TempDir;
 
 /// comfyd's side: an empty models directory.
@@ -59,9 +58,4 @@ fn bytes(count: usize) -> Vec<u8> {
 /// An answer with headers.
 fn status<const N: usize>(status: u16, headers: [(&'static str, &str); N], body: &'static str) -> Fault {
     Fault::Status(status, headers.map(|(name, value)| (name, value.to_owned())).to_vec(), body)
-}
-
-/// Paths of the requests so far, with their queries.
-fn paths(server: &FileServer) -> Vec<String> {
-    server.seen().into_iter().map(|seen: Seen| seen.path).collect()
 }

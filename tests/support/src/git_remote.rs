@@ -1,6 +1,8 @@
 //! Real repositories behind real smart HTTP: `git http-backend` as a CGI program.
 
-use crate::serve::{Serving, serve};
+use crate::lfs::LfsStore;
+use crate::serve::{Serving, serve, serve_tls};
+use crate::tls::Authority;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -19,8 +21,12 @@ pub struct Faults {
     pub refuse_hidden: bool,
     /// Ignores the client's offer to speak protocol version 2.
     pub old_protocol: bool,
-    /// Asks for a password.
+    /// Asks for a password, and takes any.
     pub private: bool,
+    /// Takes only requests with this `Authorization`.
+    pub authorization: Option<&'static str>,
+    /// Sends so many bytes of a pack and then nothing more.
+    pub stall_pack_after: Option<usize>,
     /// Never answers.
     pub stall: bool,
     /// Answers 503 so many times.
@@ -32,6 +38,9 @@ struct Shared {
     root: PathBuf,
     requests: Mutex<Vec<String>>,
     faults: Mutex<Faults>,
+    lfs: LfsStore,
+    /// `http` or `https`.
+    scheme: &'static str,
 }
 
 /// A git host. Its repositories are made with [`GitRemote::repository`].
@@ -45,15 +54,34 @@ pub struct GitRemote {
 impl GitRemote {
     /// Starts an empty host on a free port.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts an empty host that speaks TLS.
+    pub fn start_tls(authority: &Authority) -> Self {
+        Self::start_with(Some(authority))
+    }
+
+    fn start_with(authority: Option<&Authority>) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let shared = Arc::new(Shared { root: root.path().to_owned(), ..Shared::default() });
-        let serving = serve(Router::new().fallback(handle).with_state(shared.clone()));
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let shared = Arc::new(Shared { root: root.path().to_owned(), scheme, ..Shared::default() });
+        let router = Router::new().fallback(handle).with_state(shared.clone());
+        let serving = match authority {
+            Some(authority) => serve_tls(router, authority),
+            None => serve(router),
+        };
         Self { root, shared, serving }
     }
 
     /// Returns the host's URL, without a slash at its end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.serving.address)
+        format!("{}://{}", self.shared.scheme, self.serving.address)
+    }
+
+    /// Returns the host's Git LFS objects.
+    pub fn lfs(&self) -> &LfsStore {
+        &self.shared.lfs
     }
 
     /// Makes an empty repository, served as `<url>/<name>.git`.
@@ -201,6 +229,15 @@ async fn handle(
     if faults.private && !headers.contains_key("authorization") {
         return answer(401, &[("www-authenticate", "Basic realm=\"git\"")], Body::empty());
     }
+    let given = headers.get("authorization").and_then(|value| value.to_str().ok());
+    if faults.authorization.is_some() && given != faults.authorization {
+        return answer(401, &[("www-authenticate", "Basic realm=\"git\"")], Body::empty());
+    }
+    let host = headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let base = format!("{}://{host}", shared.scheme);
+    if let Some(answer) = shared.lfs.answer(&base, (&method, uri.path(), &headers), &body) {
+        return answer;
+    }
     if faults.refuse_hidden
         && let Some(id) = hidden_want(&shared.root, &uri, &body)
     {
@@ -209,9 +246,24 @@ async fn handle(
         return answer(200, &[("content-type", "application/x-git-upload-pack-result")], Body::from(line));
     }
     match cgi(&shared.root, faults.old_protocol, (&method, &uri, &headers), &body).await {
-        Ok(response) => response,
+        Ok(response) => match faults.stall_pack_after {
+            Some(count) if uri.path().ends_with("/git-upload-pack") => stalled(response, count).await,
+            _ => response,
+        },
         Err(error) => answer(500, &[], Body::from(error.to_string())),
     }
+}
+
+/// Cuts a pack off after `count` bytes, with silence; other answers come whole.
+async fn stalled(response: Response<Body>, count: usize) -> Response<Body> {
+    let (head, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
+    if !bytes.windows(4).any(|window| window == b"PACK") {
+        return Response::from_parts(head, Body::from(bytes));
+    }
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes.slice(..count.min(bytes.len())))]);
+    let rest = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+    Response::from_parts(head, Body::from_stream(rest))
 }
 
 /// Returns a wanted object that no ref points to.

@@ -8,13 +8,16 @@ pub mod env;
 pub mod file_server;
 pub mod git_remote;
 pub mod hub;
+pub mod lfs;
 pub mod pod;
 pub mod process;
+pub mod proxy;
 #[cfg(test)]
 mod raw;
 pub mod script_daemon;
 mod seen;
 mod serve;
+pub mod tls;
 pub mod tools;
 pub mod wheels;
 

@@ -1,6 +1,7 @@
 //! A web server on a thread and a runtime of its own, so that any test can use it.
 
 use crate::file_server::Line;
+use crate::tls::{Authority, TlsListener};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
@@ -12,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 /// Serves until it is dropped. Requests in flight are cut off then.
 #[derive(Debug)]
@@ -23,6 +25,15 @@ pub(crate) struct Serving {
 
 /// Serves on a free port. Handlers may ask for a [`Connection`].
 pub(crate) fn serve(router: Router) -> Serving {
+    start(router, None)
+}
+
+/// Serves over TLS, with a certificate of `authority` for this machine.
+pub(crate) fn serve_tls(router: Router, authority: &Authority) -> Serving {
+    start(router, Some(authority.acceptor()))
+}
+
+fn start(router: Router, tls: Option<TlsAcceptor>) -> Serving {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.set_nonblocking(true).expect("a socket can be set to non-blocking");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -32,9 +43,17 @@ pub(crate) fn serve(router: Router) -> Serving {
         let runtime = runtime.expect("a runtime");
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");
-            let router = router.into_make_service_with_connect_info::<Connection>();
+            let serving = async {
+                match tls {
+                    Some(acceptor) => axum::serve(TlsListener { listener, acceptor }, router).await,
+                    None => {
+                        let router = router.into_make_service_with_connect_info::<Connection>();
+                        axum::serve(listener, router).await
+                    }
+                }
+            };
             tokio::select! {
-                served = axum::serve(listener, router) => served.expect("the server runs"),
+                served = serving => served.expect("the server runs"),
                 _ = stopped => {}
             }
         });

@@ -14,8 +14,8 @@ pub(super) fn steps(lock: &Lock, disk: &Disk, rules: Rules, facts: &Facts) -> (V
     let mut serving = Serving::new(lock, disk);
     let (mut steps, mut warnings) = (Vec::new(), Vec::new());
     for (at, model) in lock.models.iter().enumerate() {
-        let told = facts.models.get(&model.target);
-        let found = facts.found(disk, at, &model.target);
+        let told = facts.models.get(model.source.as_str());
+        let found = facts.found(disk, model.source.as_str());
         let is_here = is_here(disk, at, model);
         let action = match () {
             () if rules.skip_models => ModelAction::Skipped,
@@ -27,15 +27,11 @@ pub(super) fn steps(lock: &Lock, disk: &Disk, rules: Rules, facts: &Facts) -> (V
             warnings.push(replaced(model, &occupant.source, &action));
         }
         let size_bytes = match &action {
-            ModelAction::Link { from } => disk
-                .files
-                .get(from)
-                .map(|entry| entry.size)
-                .or_else(|| facts.models.get(from).and_then(|told| told.size)),
-            ModelAction::Adopt { .. } => found.map(|found| found.size),
             ModelAction::Present | ModelAction::Skipped => disk.models[at],
-            ModelAction::Download | ModelAction::Missing => told.and_then(|told| told.size),
+            ModelAction::Link { from } => disk.files.get(from).map(|entry| entry.size),
+            ModelAction::Adopt { .. } | ModelAction::Download | ModelAction::Missing => None,
         };
+        let size_bytes = size_bytes.or(found.map(|found| found.size)).or(told.and_then(|told| told.size));
         let problem = told.filter(|_| action == ModelAction::Download).and_then(|told| told.problem.clone());
         let (target, source) = (model.target.clone(), model.source.to_string());
         steps.push(ModelStep { target, source, size_bytes, action, problem });

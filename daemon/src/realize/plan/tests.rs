@@ -5,10 +5,13 @@ use crate::config::Config;
 use crate::source::model::links::Entry;
 use crate::store::places::Home;
 use proptest::prelude::*;
+use proto::RelPath;
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
 use proto::{CommitId, ModelSource, VersionId};
 use std::path::PathBuf;
 
+const ONE: &str = "https://example.org/one";
+const TWO: &str = "https://example.org/two";
 const SPACE: Space = Space { device: 1, available_bytes: 1_000_000, quota_bytes: None };
 
 fn repo(url: &str, digit: &str) -> LockedRepo {
@@ -70,7 +73,7 @@ fn empty(lock: &Lock) -> Disk {
         nodes: vec![Checkout::Absent; lock.custom_nodes.len()],
         models: vec![None; lock.models.len()],
         files: Files::new(),
-        cached: vec![None; lock.models.len()],
+        cached: BTreeMap::new(),
         folder_spaces: vec![None; lock.models.len()],
         links: vec![false; layout(lock).links.len()],
         home_space: Some(SPACE),
@@ -80,11 +83,11 @@ fn empty(lock: &Lock) -> Disk {
 
 fn planned(lock: &Lock, disk: &Disk, rules: Rules) -> Plan {
     let two = Told { size: Some(7), ..Told::default() };
-    asked(lock, disk, rules, &[("unet/two.safetensors", two)])
+    asked(lock, disk, rules, &[(TWO, two)])
 }
 
 fn asked(lock: &Lock, disk: &Disk, rules: Rules, told: &[(&str, Told)]) -> Plan {
-    let models = told.iter().map(|(target, told)| (RelPath::new(*target).unwrap(), told.clone()));
+    let models = told.iter().map(|(link, told)| ((*link).to_owned(), told.clone()));
     plan(lock, &layout(lock), disk, rules, &Facts { models: models.collect(), ..Facts::default() })
 }
 
@@ -210,6 +213,10 @@ fn cached(path: &str) -> Cached {
     Cached { path: path.into(), size: 7, sha256: None, commit: None }
 }
 
+fn hub<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, Cached> {
+    files.map(|(path, link)| (link.to_owned(), cached(path))).into()
+}
+
 fn actions(plan: &Plan) -> Vec<ModelAction> {
     plan.models.iter().map(|step| step.action.clone()).collect()
 }
@@ -227,7 +234,7 @@ fn a_link_that_lies_at_any_target_is_linked_offline_too() {
         let plan = planned(&lock, &disk, Rules { offline, skip_models: false });
         assert_eq!(actions(&plan)[0], linked("other/1.safetensors"));
         assert_eq!(plan.models[0].size_bytes, Some(7));
-        assert_eq!(plan.missing.iter().any(|missing| missing.contains("one.safetensors")), false);
+        assert!(!plan.missing.iter().any(|missing| missing.contains("one.safetensors")));
     }
 }
 
@@ -265,17 +272,25 @@ fn a_file_of_the_same_content_is_linked_where_the_host_tells_it() {
     let known = files(&[("other/1.safetensors", "https://elsewhere.org/1")]);
     let disk = Disk { files: known, ..empty(&lock) };
     let told = |sha256: String, size| Told { sha256: Some(sha256), size: Some(size), ..Told::default() };
-    let action =
-        |told| actions(&asked(&lock, &disk, Rules::default(), &[("loras/one.safetensors", told)])).remove(0);
+    let action = |told| actions(&asked(&lock, &disk, Rules::default(), &[(ONE, told)])).remove(0);
     assert_eq!(action(told("ab".repeat(32), 7)), linked("other/1.safetensors"));
     assert_eq!(action(told("cd".repeat(32), 7)), ModelAction::Download);
     assert_eq!(action(told("ab".repeat(32), 8)), ModelAction::Download);
 }
 
 #[test]
+fn what_is_told_of_a_link_counts_for_all_its_targets() {
+    let lock = lock();
+    let disk = Disk { files: files(&[("other/2.safetensors", "https://elsewhere.org/2")]), ..empty(&lock) };
+    let told = Told { sha256: Some("ab".repeat(32)), ..Told::default() };
+    let plan = asked(&lock, &disk, Rules::default(), &[(TWO, told)]);
+    assert_eq!(actions(&plan)[1..], [linked("other/2.safetensors"), linked("other/2.safetensors")]);
+}
+
+#[test]
 fn a_file_in_a_cache_is_adopted_and_serves_the_other_name() {
     let lock = lock();
-    let disk = Disk { cached: vec![None, Some(cached("/hub/two")), None], ..empty(&lock) };
+    let disk = Disk { cached: hub([("/hub/two", TWO)]), ..empty(&lock) };
     let adopted = |path: &str| ModelAction::Adopt { from: path.to_owned() };
     let offline = planned(&lock, &disk, Rules { offline: true, skip_models: false });
     assert_eq!(
@@ -283,7 +298,7 @@ fn a_file_in_a_cache_is_adopted_and_serves_the_other_name() {
         [ModelAction::Missing, adopted("/hub/two"), linked("unet/two.safetensors")]
     );
     let told = Told { cached: Some(cached("/hub/one")), ..Told::default() };
-    let plan = asked(&lock, &disk, Rules::default(), &[("loras/one.safetensors", told)]);
+    let plan = asked(&lock, &disk, Rules::default(), &[(ONE, told)]);
     assert_eq!(actions(&plan)[0], adopted("/hub/one"));
     assert_eq!(plan.disk[0].needed_bytes, 200, "packages only");
     assert!(!plan.ready);
@@ -294,7 +309,7 @@ fn what_a_host_refuses_is_a_problem_only_where_the_host_is_needed() {
     let lock = lock();
     let problem = Problem { kind: proto::ErrorKind::Access, message: "gated".to_owned(), hint: None };
     let told = Told { problem: Some(problem.clone()), ..Told::default() };
-    let told = [("loras/one.safetensors", told)];
+    let told = [(ONE, told)];
     let plan = asked(&lock, &empty(&lock), Rules::default(), &told);
     assert_eq!((&plan.problems, &plan.models[0].problem), (&vec![problem.clone()], &Some(problem)));
     let disk = Disk { models: vec![Some(7), None, None], ..empty(&lock) };
@@ -305,7 +320,7 @@ fn what_a_host_refuses_is_a_problem_only_where_the_host_is_needed() {
 fn a_disk_or_quota_that_is_too_small_is_a_problem_with_figures() {
     let lock = lock();
     let told = Told { size: Some(2_000_000_000), ..Told::default() };
-    let models = BTreeMap::from([(RelPath::new("loras/one.safetensors").unwrap(), told)]);
+    let models = BTreeMap::from([(ONE.to_owned(), told)]);
     let facts = |left_bytes| Facts {
         models: models.clone(),
         quota: Some(Quota { device: 1, bytes: 5_000_000_000, left_bytes }),
@@ -323,6 +338,12 @@ fn a_disk_or_quota_that_is_too_small_is_a_problem_with_figures() {
     let message = "`/v/comfy-v` has 1.5 GB of its quota of 5.0 GB free, and 2.0 GB are needed";
     assert_eq!(limited.problems[0].message, message);
     assert_eq!(limited.problems[0].kind, proto::ErrorKind::Disk);
+    let mut resumed = facts(1_500_000_000);
+    resumed
+        .models
+        .insert(ONE.to_owned(), Told { size: Some(2_000_000_000), held: 1_900_000_000, ..Told::default() });
+    let resumed = super::plan(&lock, &layout(&lock), &disk, Rules::default(), &resumed);
+    assert_eq!((resumed.disk[0].needed_bytes, resumed.problems.len()), (100_000_200, 0));
     let small = Space { device: 3, available_bytes: 1_000_000_000, ..SPACE };
     // A model folder on a disk of its own, which is none of the volume's.
     let elsewhere = plan(&Disk { folder_spaces: vec![Some(small), None, None], ..disk }, 1_500_000_000);
@@ -344,7 +365,7 @@ fn any_disk() -> impl Strategy<Value = Disk> {
         Just("https://o.org/3")
     ];
     let known = prop::collection::vec(prop::option::of(source), 4);
-    let hub = prop::collection::vec(prop::option::of(Just(cached("/hub/x"))), 3);
+    let hub = prop_oneof![Just(BTreeMap::new()), Just(hub([("/hub/1", ONE)])), Just(hub([("/hub/2", TWO)]))];
     (generation, nodes, models, links, (venv, known, hub), any::<bool>()).prop_map(
         |(generation, nodes, models, links, (same_venv, known, cached), has_comfy)| {
             let comfy_cached = has_comfy || generation != Generation::Absent;

@@ -7,7 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep_abandoned};
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,11 @@ impl Cache {
     /// Returns the lock file of a repository: gix fails where two fetch into one.
     pub(super) fn lock_path(&self, url: &RepoUrl) -> PathBuf {
         self.dir.join("locks").join(format!("{}.lock", url.cache_name()))
+    }
+
+    /// Returns the directory of Git LFS objects, which all repositories share.
+    pub(super) fn lfs_dir(&self) -> PathBuf {
+        self.dir.join("lfs")
     }
 
     /// Opens the cache of a repository; `None` when there is none. Blocks.
@@ -61,6 +66,7 @@ impl Cache {
     /// Opens the cache of a repository for fetching into it. Call it with the lock held. Blocks.
     pub(super) fn open_for_fetch(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
         self.sweep(url);
+        sweep_abandoned(&self.dir);
         let repo = self.open_or_create(url)?;
         if pins_hold(&repo) {
             return Ok(repo);

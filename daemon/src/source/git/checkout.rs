@@ -3,15 +3,16 @@
 use super::blocking::Control;
 use super::cache::{Cache, Cached};
 use super::error::GitError;
+use super::lfs::{self, Pointer, Unfetched};
 use super::submodules::{self, MAX_DEPTH};
 use super::tracked::Tracked;
 use super::url::RepoUrl;
 use crate::store::commit::{StoreError, create_dir_all};
 use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::index::State;
 use gix::index::entry::{Flags, Mode};
-use gix::index::{Entry, State};
 use proto::CommitId;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,17 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Checkout {
     /// Number of files, those of submodules included.
     pub files: usize,
-    /// Files that hold only a pointer to Git LFS, which comfyd does not follow; sorted.
-    pub lfs_pointers: Vec<String>,
+    /// Pointers to Git LFS files that stay pointers; [`Git::fetch_lfs`](super::Git::fetch_lfs) tells them.
+    pub unfetched: Vec<Unfetched>,
     /// Symbolic links that lead out of the checkout and were not written; sorted.
     pub left_out: Vec<String>,
     /// What was written, for keeping it clean.
     pub tracked: Tracked,
+    /// Every pointer to a Git LFS file.
+    pub(super) pointers: Vec<Pointer>,
 }
-
-/// A pointer file is smaller than this: Git LFS specification, "The Pointer".
-const LFS_POINTER_LIMIT: usize = 1024;
-const LFS_POINTER_START: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
 /// Threads that write files: measured, two are a third faster than one, more are not.
 const WRITERS: usize = 2;
@@ -54,7 +53,6 @@ pub(super) fn write(
     let mut writing = Writing { cache, wanted, control, checkout: Checkout::default() };
     writing.nested((url, commit), (dest, "", 0))?;
     let mut checkout = writing.checkout;
-    checkout.lfs_pointers.sort();
     checkout.left_out.sort();
     Ok(checkout)
 }
@@ -119,13 +117,14 @@ impl Writing<'_> {
         }
         self.checkout.files += count;
         let pointers = objects.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_pointer = |entry: &&Entry| {
-            entry.mode != Mode::SYMLINK
-                && !entry.flags.contains(Flags::SKIP_WORKTREE)
-                && pointers.contains(&entry.id)
-        };
-        let found = index.entries().iter().filter(is_pointer);
-        self.checkout.lfs_pointers.extend(found.map(|entry| format!("{prefix}{}", entry.path(&index))));
+        for entry in index.entries() {
+            let is_file = entry.mode != Mode::SYMLINK && !entry.flags.contains(Flags::SKIP_WORKTREE);
+            if let Some(object) = pointers.get(&entry.id).filter(|_| is_file) {
+                let path = format!("{prefix}{}", entry.path(&index));
+                let (url, object) = (cached.url.clone(), object.clone());
+                self.checkout.pointers.push(Pointer { path, url, object });
+            }
+        }
         self.checkout.tracked.add(prefix, &index);
         Ok(())
     }
@@ -197,7 +196,7 @@ fn stays_inside(path: &BStr, target: &[u8]) -> bool {
 #[derive(Clone)]
 struct Pointers {
     objects: gix::OdbHandleArc,
-    found: Arc<Mutex<HashSet<gix::ObjectId>>>,
+    found: Arc<Mutex<HashMap<gix::ObjectId, Result<lfs::Object, lfs::Malformed>>>>,
 }
 
 impl gix::objs::Find for Pointers {
@@ -207,9 +206,8 @@ impl gix::objs::Find for Pointers {
         buffer: &'a mut Vec<u8>,
     ) -> Result<Option<gix::objs::Data<'a>>, gix::Error> {
         let found = self.objects.try_find(id, buffer)?;
-        let data = found.as_ref().map_or(&[][..], |found| found.data);
-        if data.len() < LFS_POINTER_LIMIT && data.starts_with(LFS_POINTER_START) {
-            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        if let Some(object) = found.as_ref().and_then(|found| lfs::parse(found.data)) {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), object);
         }
         Ok(found)
     }

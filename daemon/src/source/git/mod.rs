@@ -10,6 +10,9 @@ mod blocking;
 mod cache;
 mod checkout;
 mod error;
+mod hosts;
+mod lfs;
+mod lfs_host;
 mod progress;
 mod refs;
 mod remote;
@@ -21,19 +24,23 @@ mod url;
 
 pub use checkout::Checkout;
 pub use error::{Cause, Failure, GitError};
+pub use lfs::Unfetched;
 pub use refs::ResolvedRef;
-pub use restore::Cleaned;
+pub use restore::{Allowed, Cleaned};
 pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::store::commit::StagingDir;
+use crate::store::commit::{StagingDir, sweep_abandoned};
 use crate::store::flock::FileLock;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use gix::bstr::BStr;
 use proto::CommitId;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,20 +118,26 @@ impl Git {
         task: &Task,
     ) -> Result<(), GitError> {
         let git_ref = git_ref.map(str::to_owned);
-        let mut queue = vec![(Wanted { url: RepoUrl::parse(url)?, commit: commit.clone(), git_ref }, 0)];
-        let mut seen = std::collections::HashSet::new();
-        while let Some((wanted, depth)) = queue.pop() {
-            if !seen.insert((wanted.url.clone(), wanted.commit.clone())) {
-                continue;
-            }
+        let first = Wanted { url: RepoUrl::parse(url)?, commit: commit.clone(), git_ref };
+        let mut seen = HashSet::from([(first.url.clone(), first.commit.clone())]);
+        let fetch = async |wanted: Wanted, depth: usize| {
             let children = self.fetch_one(ctx, wanted.clone(), task).await?;
-            if !children.is_empty() && (depth == submodules::MAX_DEPTH || seen.len() > MAX_SUBMODULES) {
-                let reason = "its submodules nest too deeply".to_owned();
-                let (url, commit) = (wanted.url.shown().to_owned(), wanted.commit);
-                return Err(GitError::Content { url, commit, reason });
+            if !children.is_empty() && depth == submodules::MAX_DEPTH {
+                return Err(too_many(wanted));
             }
-            let children = children.into_iter().map(|Submodule { url, commit, .. }| (url, commit));
-            queue.extend(children.map(|(url, commit)| (Wanted { url, commit, git_ref: None }, depth + 1)));
+            Ok::<_, GitError>((wanted, children, depth + 1))
+        };
+        // Submodules that do not depend on each other come side by side.
+        let mut under_way = FuturesUnordered::from_iter([fetch(first, 0)]);
+        while let Some((parent, children, depth)) = under_way.try_next().await? {
+            for Submodule { url, commit, .. } in children {
+                if seen.insert((url.clone(), commit.clone())) {
+                    under_way.push(fetch(Wanted { url, commit, git_ref: None }, depth));
+                }
+            }
+            if seen.len() > MAX_SUBMODULES {
+                return Err(too_many(parent));
+            }
         }
         Ok(())
     }
@@ -142,7 +155,7 @@ impl Git {
         let lock = FileLock::take(ctx, self.cache.lock_path(&url), &what, LOCK_DEADLINE).await?;
         task.detail("fetching");
         // The lock goes with the work: a thread that outlives its caller still owns the cache.
-        let lock = Arc::new(lock);
+        let (lock, notes) = (Arc::new(lock), ctx.progress.clone());
         self.with_retries(ctx, &url, Some(task), move |cache, url, control| {
             let _held = &lock;
             let Wanted { commit, git_ref, .. } = &wanted;
@@ -150,7 +163,11 @@ impl Git {
                 return Ok(submodules);
             }
             let repo = cache.open_for_fetch(url)?;
-            remote::receive_commit(&repo, url, commit, git_ref.as_deref(), control)?;
+            let whole = remote::receive_commit(&repo, url, commit, git_ref.as_deref(), control)?;
+            if whole {
+                let url = url.shown();
+                notes.note(format!("`{url}` speaks an old protocol: all of its history was received"));
+            }
             submodules::of(&Cached::get(cache, url.clone(), commit)?)
         })
         .await
@@ -213,9 +230,33 @@ impl Git {
         blocking::run(ctx, (Some(task), &what), CHECKOUT_LINGER, work).await
     }
 
-    /// Compares the suspects of a checkout of a cached commit with their objects. With `replace`, files
-    /// that differ are put back and the index is kept anew; otherwise nothing is touched but a staging
-    /// directory beside the index.
+    /// Replaces a checkout's pointers to Git LFS by their files, from the cache or, with `network`, from
+    /// the repository's host. What cannot be had stays a pointer and is told in [`Checkout::unfetched`].
+    ///
+    /// # Errors
+    /// When the disk refuses or `ctx` is cancelled.
+    pub async fn fetch_lfs(
+        &self,
+        ctx: &Ctx,
+        (dest, network): (&Path, bool),
+        mut checkout: Checkout,
+        task: &Task,
+    ) -> Result<Checkout, GitError> {
+        if checkout.pointers.is_empty() {
+            return Ok(checkout);
+        }
+        let (cache, dest) = (self.cache.clone(), dest.to_owned());
+        task.detail("fetching Git LFS files");
+        let work = move |control: &Control| {
+            checkout.unfetched = lfs::fill(&cache, &dest, &checkout.pointers, network, control)?;
+            checkout.tracked.look_again(&dest, &checkout.pointers, &checkout.unfetched);
+            Ok(checkout)
+        };
+        blocking::run(ctx, (Some(task), "Git LFS files"), CHECKOUT_LINGER, work).await
+    }
+
+    /// Compares the suspects of a checkout of a cached commit with their objects, and puts back what
+    /// differs, as far as it is `allowed`. Its index is kept anew then.
     ///
     /// # Errors
     /// [`GitError::NotCached`] when it was not fetched. Files that were put back before stay so.
@@ -224,16 +265,18 @@ impl Git {
         ctx: &Ctx,
         (url, commit): (&str, &CommitId),
         (place, suspects): (&Place, Suspects),
-        replace: bool,
+        allowed: Allowed,
     ) -> Result<Cleaned, GitError> {
         let url = RepoUrl::parse(url)?;
         let what = url.shown().to_owned();
         let (cache, commit, place) = (self.cache.clone(), commit.clone(), place.clone());
         let work = move |control: &Control| {
             let staging = StagingDir::beside(&place.index);
+            // A killed one may have left its own.
+            place.index.parent().into_iter().for_each(sweep_abandoned);
             let wanted = |path: &BStr| suspects.contains(path) && !place.is_excepted(path);
-            let fresh = checkout::write(&cache, (url, &commit), staging.path(), &wanted, control)?;
-            restore::settle(&place, staging.path(), fresh, replace)
+            let places = (&place, staging.path());
+            restore::restore(&cache, (url, &commit), places, &wanted, (allowed, control))
         };
         blocking::run(ctx, (None, &what), CHECKOUT_LINGER, work).await
     }
@@ -287,6 +330,11 @@ struct Wanted {
     url: RepoUrl,
     commit: CommitId,
     git_ref: Option<String>,
+}
+
+fn too_many(Wanted { url, commit, .. }: Wanted) -> GitError {
+    let reason = "its submodules nest too deeply, or are too many".to_owned();
+    GitError::Content { url: url.shown().to_owned(), commit, reason }
 }
 
 /// Returns the submodules of a commit whose objects are all there; `None` when it must be fetched. A

@@ -1,12 +1,13 @@
 //! Talking to a server: listing refs and receiving a pack. All of it blocks; a read that gets nothing
-//! for [`READ_TIMEOUT`] fails.
+//! for a while fails (see `hosts`).
 
 use super::blocking::Control;
 use super::cache::{object_id, pin};
 use super::error::{Failure, GitError};
+use super::hosts;
 use super::refs::{Listed, candidates, choose};
 use super::url::RepoUrl;
-use gix::bstr::{BStr, BString};
+use gix::bstr::BString;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::{Transport, http};
@@ -15,11 +16,6 @@ use gix::remote::{Connection, Direction, ref_map};
 use proto::CommitId;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// How long one read may take. It also bounds how long a cancelled fetch lingers, since gix looks at
-/// the flag between reads only.
-const READ_TIMEOUT: Duration = Duration::from_secs(25);
 
 type Connected<'a, 'r> = Connection<'a, 'static, 'r, Box<dyn Transport + Send>>;
 
@@ -61,20 +57,21 @@ fn as_listed(listed: Ref) -> Option<Listed> {
 }
 
 /// Receives one commit without its history and pins it. Where the server does not hand out commits by
-/// id, the history of `git_ref`, else of every branch and tag, is received to find it in.
+/// id, the history of `git_ref`, else of every branch and tag, is received to find it in. Returns whether
+/// history was received.
 pub(super) fn receive_commit(
     repo: &gix::Repository,
     url: &RepoUrl,
     commit: &CommitId,
     git_ref: Option<&str>,
     control: &Control,
-) -> Result<(), GitError> {
+) -> Result<bool, GitError> {
     let id = object_id(url, commit)?;
     let exact = vec![format!("+{commit}:{}", pin(commit))];
     let refusal = match receive(repo, url, &exact, &Shallow::DepthAtRemote(NonZeroU32::MIN), control) {
         // gix reads the refusal of an old server as a broken pack.
         Err(error @ GitError::Remote { failure: Failure::NotOurRef | Failure::Other, .. }) => error,
-        other => return other,
+        other => return other.map(|version| version != Protocol::V2),
     };
     let histories = histories(repo, url, git_ref)?;
     if histories.is_empty() && !matches!(refusal, GitError::Remote { failure: Failure::NotOurRef, .. }) {
@@ -85,7 +82,7 @@ pub(super) fn receive_commit(
         if repo.has_object(id) {
             let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
             let pinned = repo.reference(name, id, old, "pinned");
-            return pinned.map(drop).map_err(GitError::cache("pin a commit in", url.shown()));
+            return pinned.map(|_| true).map_err(GitError::cache("pin a commit in", url.shown()));
         }
     }
     Err(GitError::UnknownCommit { url: url.shown().to_owned(), commit: commit.clone() })
@@ -119,13 +116,14 @@ fn receive(
     specs: &[String],
     shallow: &Shallow,
     control: &Control,
-) -> Result<(), GitError> {
+) -> Result<Protocol, GitError> {
     let received = || {
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs.iter().map(|spec| BString::from(spec.as_str())), Direction::Fetch)?;
         let mut progress = control.counters.tree();
         let prepared = connect(&remote)?.prepare_fetch(&mut progress, ref_map::Options::default())?;
-        prepared.with_shallow(shallow.clone()).receive(progress, &control.interrupt).map(drop)
+        let outcome = prepared.with_shallow(shallow.clone()).receive(progress, &control.interrupt);
+        outcome.map(|outcome| outcome.handshake.server_protocol_version)
     };
     if control.interrupted() {
         return Err(GitError::Cancelled(url.shown().to_owned()));
@@ -139,25 +137,17 @@ fn receive(
     })
 }
 
-/// Connects with what gix's HTTP backend leaves out: proxy, user agent and a bound on each read.
+/// Connects with what gix's HTTP backend leaves out.
 fn connect<'a, 'r>(remote: &'a gix::Remote<'r>) -> Result<Connected<'a, 'r>, gix::Error> {
     let mut connection = remote.connect(Direction::Fetch)?;
     let Some(url) = remote.url(Direction::Fetch).map(gix::Url::to_bstring) else { return Ok(connection) };
-    let options = remote.repo().transport_options(AsRef::<BStr>::as_ref(&url), None)?;
-    let Some(mut options) = options.and_then(|options| options.downcast::<http::Options>().ok()) else {
-        return Ok(connection);
-    };
-    let proxy = options.proxy.clone().filter(|proxy| !proxy.is_empty());
+    let Some(mut options) = hosts::options(remote.repo(), url.as_ref())? else { return Ok(connection) };
+    let reached = options.clone();
     let backend = http::reqwest::Options {
         configure_request: None,
-        configure_client: Some(Box::new(move |mut builder| {
-            if let Some(proxy) = &proxy {
-                builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(gix::Error::from_error)?);
-            }
-            Ok(builder.timeout(READ_TIMEOUT).user_agent(crate::source::http::USER_AGENT))
-        })),
+        configure_client: Some(Box::new(move |builder| hosts::configure(&reached, builder))),
     };
     options.backend = Some(Arc::new(Mutex::new(backend)));
-    connection.set_transport_options(options);
+    connection.set_transport_options(Box::new(options));
     Ok(connection)
 }

@@ -5,12 +5,18 @@
 //! way that became one is made a real directory again. What git does not know is left where it is; where
 //! it stands in the way of a file it is set aside under another name.
 
-use super::checkout::Checkout;
+use super::blocking::Control;
+use super::cache::Cache;
+use super::checkout::{self, Checkout};
 use super::error::GitError;
+use super::lfs::{self, Pointer, Unfetched};
 use super::tracked::{Place, RealDirs, Tracked, look};
+use super::url::RepoUrl;
 use crate::store::commit::{StoreError, publish, sync_tree};
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::entry::{Flags, Mode};
+use proto::CommitId;
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,18 +28,59 @@ pub struct Cleaned {
     pub restored: Vec<String>,
     /// Names that untracked files and directories in the way were given.
     pub set_aside: Vec<String>,
+    /// Git LFS files that are not here.
+    pub unfetched: Vec<Unfetched>,
+}
+
+/// What may be done about a checkout.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// Files may be put back; otherwise it is only told what differs.
+    pub replace: bool,
+    /// Git LFS files may be fetched.
+    pub network: bool,
+}
+
+/// Writes what is `wanted` of a commit anew, into `staging`, and makes the checkout that.
+pub(super) fn restore(
+    cache: &Cache,
+    commit: (RepoUrl, &CommitId),
+    (place, staging): (&Place, &Path),
+    wanted: &dyn Fn(&BStr) -> bool,
+    (allowed, control): (Allowed, &Control),
+) -> Result<Cleaned, GitError> {
+    let mut fresh = checkout::write(cache, commit, staging, wanted, control)?;
+    let is_whole = |pointer: &Pointer| {
+        pointer.object.as_ref().is_ok_and(|object| lfs::is_whole(&place.dir.join(&pointer.path), object))
+    };
+    let (whole, mut others): (Vec<_>, Vec<_>) = fresh.pointers.drain(..).partition(is_whole);
+    if allowed.replace {
+        fresh.unfetched = lfs::fill(cache, staging, &others, allowed.network, control)?;
+        others.retain(|pointer| fresh.unfetched.iter().any(|left| left.path == pointer.path));
+    }
+    let whole = whole.into_iter().map(|pointer| pointer.path).collect();
+    let pointers = others.into_iter().map(|pointer| pointer.path).collect();
+    settle((place, staging), fresh, &Lfs { whole, pointers }, allowed.replace)
+}
+
+/// Git LFS files of a checkout, by what stands in their place.
+struct Lfs {
+    /// The file itself.
+    whole: HashSet<String>,
+    /// At best its pointer: the file could not be had.
+    pointers: HashSet<String>,
 }
 
 /// Makes a checkout what `fresh`, written into `staging`, says, and keeps its index. When `replace` is
 /// unset it only tells what differs.
-pub(super) fn settle(
-    place: &Place,
-    staging: &Path,
+fn settle(
+    (place, staging): (&Place, &Path),
     mut fresh: Checkout,
+    lfs: &Lfs,
     replace: bool,
 ) -> Result<Cleaned, GitError> {
     let known = Tracked::read(&place.index).map(|(tracked, _)| tracked).unwrap_or_default();
-    let mut cleaned = Cleaned::default();
+    let mut cleaned = Cleaned { unfetched: std::mem::take(&mut fresh.unfetched), ..Cleaned::default() };
     if replace {
         sync_tree(staging)?;
     }
@@ -53,7 +100,13 @@ pub(super) fn settle(
         let (new, old) = (there.at(path), here.at(path));
         // Looked at before they are compared: what changes after that differs from the index.
         let (found, wanted) = (look(&mut here, path), look(&mut there, path));
+        let is_pointer = lfs.pointers.contains(&*path.to_str_lossy());
         let is_same = match (&found, &wanted) {
+            (Some(found), Some(wanted)) if lfs.whole.contains(&*path.to_str_lossy()) => {
+                found.mode == wanted.mode
+            }
+            // Whatever it is, a pointer is no better.
+            (Some(_), Some(_)) if is_pointer => true,
             (Some(found), Some(wanted)) => found.mode == wanted.mode && same_content(&old, &new, mode)?,
             _ => false,
         };
@@ -64,7 +117,9 @@ pub(super) fn settle(
                 publish(&new, &old)?;
             }
         }
-        fresh.tracked.set_stat(path, if is_same { found } else { wanted }.map(|look| look.stat));
+        // A pointer stays a suspect, so that its file is tried again.
+        let known = if is_same { found } else { wanted }.filter(|_| !is_pointer);
+        fresh.tracked.set_stat(path, known.map(|look| look.stat));
     }
     if replace {
         fresh.tracked.save(place)?;
@@ -79,8 +134,11 @@ fn same_content(old: &Path, new: &Path, mode: Mode) -> Result<bool, StoreError> 
     }
     let (mut a, mut b) = (fs::File::open(old).map_err(at(old))?, fs::File::open(new).map_err(at(new))?);
     let lengths = [&a, &b].map(|file| file.metadata().map(|found| found.len()).ok());
+    if lengths[0] != lengths[1] {
+        return Ok(false);
+    }
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
-    while lengths[0] == lengths[1] {
+    loop {
         const PIECE: u64 = 1 << 20;
         (&mut a).take(PIECE).read_to_end(&mut mine).map_err(at(old))?;
         (&mut b).take(PIECE).read_to_end(&mut theirs).map_err(at(new))?;
@@ -90,7 +148,6 @@ fn same_content(old: &Path, new: &Path, mode: Mode) -> Result<bool, StoreError> 
         mine.clear();
         theirs.clear();
     }
-    Ok(false)
 }
 
 /// Makes a real directory of each step on the way to `path`, and takes a directory away that stands

@@ -2,10 +2,12 @@
 //!
 //! Repositories are opened isolated, since system-wide filters (git-lfs) and attributes would change
 //! what a checkout holds. `url.*` (insteadOf), `http.*` and `credential.*` are then copied from the
-//! global files and from `GIT_CONFIG_COUNT`, as git itself would read them. They are read before
-//! each connection, so that a changed configuration needs no restart.
+//! system's file, the global ones and `GIT_CONFIG_COUNT`, as git itself would read them, and the
+//! environment's proxies and certificates added. They are read before each connection, so that a
+//! changed configuration needs no restart.
 
 use super::error::{Cause, GitError};
+use super::hosts;
 use gix::config::file::Metadata;
 use gix::config::{File, Source};
 use std::collections::BTreeMap;
@@ -13,6 +15,15 @@ use std::path::{Path, PathBuf};
 
 /// Sections that say how hosts are reached.
 const COPIED: &[&str] = &["url", "http", "credential"];
+
+/// Variables that say how hosts are reached, beside those of git: curl(1), "ENVIRONMENT", and the keys
+/// that gix knows their values by. The first one that is set counts.
+const PROXIES: &[(&str, &[&str])] = &[
+    ("gitoxide.http.proxy", &["http_proxy", "HTTP_PROXY"]),
+    ("gitoxide.https.proxy", &["https_proxy", "HTTPS_PROXY"]),
+    ("gitoxide.http.allProxy", &["all_proxy", "ALL_PROXY"]),
+    ("gitoxide.http.noProxy", &["no_proxy", "NO_PROXY"]),
+];
 
 /// The part of the environment that git configuration is found by.
 #[derive(Debug, Clone)]
@@ -22,7 +33,10 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn new(env: &BTreeMap<String, String>) -> Self {
-        let ours = |name: &str| name.starts_with("GIT_") || matches!(name, "HOME" | "XDG_CONFIG_HOME");
+        let is_proxy = |name: &str| PROXIES.iter().any(|(_, names)| names.contains(&name));
+        let ours = |name: &str| {
+            name.starts_with("GIT_") || matches!(name, "HOME" | "XDG_CONFIG_HOME") || is_proxy(name)
+        };
         Self { env: env.iter().filter(|(n, _)| ours(n)).map(|(n, v)| (n.clone(), v.clone())).collect() }
     }
 
@@ -30,11 +44,12 @@ impl Settings {
     pub(super) fn apply(&self, repo: &mut gix::Repository) -> Result<(), GitError> {
         let mut apply = || {
             let mut snapshot = repo.config_snapshot_mut();
-            if let Some(file) = self.files()? {
-                snapshot.append(file)?;
-            }
-            if let Some(file) = self.variables()? {
-                snapshot.append(file)?;
+            // ssh must not ask for a passphrase on the daemon's terminal; who names a command knows.
+            snapshot.append_config(["core.sshCommand=ssh -o BatchMode=yes"], Source::Api)?;
+            for mut file in [self.files()?, self.variables()?].into_iter().flatten() {
+                let ssh = file.string("core.sshCommand").map(|command| format!("core.sshCommand={command}"));
+                snapshot.append(only_copied(&mut file))?;
+                snapshot.append_config(ssh, Source::Api)?;
             }
             snapshot.append_config(self.fixed(), Source::Api)?;
             snapshot.commit().map(drop)
@@ -44,10 +59,7 @@ impl Settings {
 
     /// What holds whatever the user's configuration says.
     fn fixed(&self) -> Vec<String> {
-        // BatchMode: ssh must not ask for a passphrase on the daemon's terminal either.
-        let ssh = self.env.get("GIT_SSH_COMMAND").map_or("ssh -o BatchMode=yes", String::as_str);
         let mut fixed = vec![
-            format!("core.sshCommand={ssh}"),
             format!("gitoxide.userAgent={}", crate::source::http::USER_AGENT),
             "gitoxide.credentials.terminalPrompt=false".to_owned(),
             "gitoxide.credentials.helperStderr=false".to_owned(),
@@ -57,6 +69,25 @@ impl Settings {
         fixed.extend(
             ["https", "http", "ssh", "git", "file"].map(|name| format!("protocol.{name}.allow=always")),
         );
+        let mut add = |key: &str, value: &String| fixed.push(format!("{key}={value}"));
+        for (key, names) in PROXIES {
+            if let Some(value) = names.iter().find_map(|name| self.env.get(*name)) {
+                add(key, value);
+            }
+        }
+        for (key, name) in [
+            (hosts::HOME, "HOME"),
+            (hosts::CA_FROM_ENV, "GIT_SSL_CAINFO"),
+            ("core.sshCommand", "GIT_SSH_COMMAND"),
+        ] {
+            if let Some(value) = self.env.get(name).filter(|value| !value.is_empty()) {
+                add(key, value);
+            }
+        }
+        // Set to anything, even nothing: git's http.c asks only whether it is there.
+        if self.env.contains_key("GIT_SSL_NO_VERIFY") {
+            add("gitoxide.http.sslNoVerify", &"true".to_owned());
+        }
         fixed
     }
 
@@ -69,13 +100,23 @@ impl Settings {
             config_home.into_iter().map(|dir| dir.join("git/config")).chain(old).collect()
         };
         let named = self.env.get("GIT_CONFIG_GLOBAL").map(|path| vec![PathBuf::from(path)]);
-        let paths: Vec<PathBuf> = named.unwrap_or_else(default);
+        let global: Vec<PathBuf> = named.unwrap_or_else(default);
+        let paths = self.system().map(|path| (Source::System, path)).into_iter();
+        let paths = paths.chain(global.into_iter().map(|path| (Source::User, path)));
         let mut found =
-            paths.into_iter().filter(|path| path.is_file()).map(|path| Metadata::from(Source::User).at(path));
+            paths.filter(|(_, path)| path.is_file()).map(|(source, path)| Metadata::from(source).at(path));
         let options =
             gix::config::file::init::Options { includes: includes(home.as_deref()), ..Default::default() };
         let file = File::from_paths_metadata_buf(&mut found, &mut Vec::new(), false, options)?;
-        Ok(file.map(only_copied))
+        Ok(file)
+    }
+
+    /// The machine's file: git(1), "GIT_CONFIG_SYSTEM" and "GIT_CONFIG_NOSYSTEM".
+    fn system(&self) -> Option<PathBuf> {
+        let none = self.env.get("GIT_CONFIG_NOSYSTEM");
+        let none = none.is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
+        let named = self.env.get("GIT_CONFIG_SYSTEM").map_or("/etc/gitconfig", String::as_str);
+        (!none).then(|| named.into())
     }
 
     /// `GIT_CONFIG_COUNT`, `GIT_CONFIG_KEY_<n>`, `GIT_CONFIG_VALUE_<n>`: git-config(1), "ENVIRONMENT".
@@ -92,7 +133,7 @@ impl Settings {
             let mut section = file.section_mut_or_create_new(key.section_name, key.subsection_name)?;
             section.push(key.value_name, Some(value.as_str().into()))?;
         }
-        Ok(Some(only_copied(file)))
+        Ok(Some(file))
     }
 }
 
@@ -100,7 +141,7 @@ fn includes(home: Option<&Path>) -> gix::config::file::includes::Options<'_> {
     gix::config::file::includes::Options::follow_without_conditional(home)
 }
 
-fn only_copied(mut file: File) -> File {
+fn only_copied(file: &mut File) -> File {
     let copied = |name: &str| COPIED.iter().any(|section| name.eq_ignore_ascii_case(section));
     let others: Vec<_> = file
         .sections_and_ids()
@@ -110,5 +151,5 @@ fn only_copied(mut file: File) -> File {
     for id in others {
         file.remove_section_by_id(id);
     }
-    file
+    std::mem::take(file)
 }

@@ -6,6 +6,7 @@
 //! older than the index itself is a suspect too: the file may have been changed in that very tick of the
 //! clock. Everything here blocks.
 
+use super::lfs::{Pointer, Unfetched};
 use crate::store::commit::{StoreError, write_file};
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::entry::{Flags, Mode, Stat, stat::Time};
@@ -127,6 +128,17 @@ impl Tracked {
         if let Some(entry) = self.state.entry_mut_by_path_and_stage(path, stage) {
             entry.stat = stat.unwrap_or_default();
             entry.flags.remove(Flags::SKIP_WORKTREE);
+        }
+    }
+
+    /// Looks at Git LFS files again, which were pointers; those that still are stay suspects.
+    pub(super) fn look_again(&mut self, root: &Path, pointers: &[Pointer], unfetched: &[Unfetched]) {
+        let mut dirs = RealDirs::below(root);
+        for Pointer { path, .. } in pointers {
+            let is_pointer = unfetched.iter().any(|left| left.path == *path);
+            let path = BStr::new(path);
+            let found = if is_pointer { None } else { look(&mut dirs, path) };
+            self.set_stat(path, found.map(|look| look.stat));
         }
     }
 

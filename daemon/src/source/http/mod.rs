@@ -7,6 +7,7 @@ mod retry;
 mod tokens;
 
 pub use retry::{Retries, date, retry_after};
+use tokens::is_loopback;
 pub use tokens::{Owner, is_private};
 
 use crate::config::ModelHosts;
@@ -221,7 +222,7 @@ fn next_hop(from: &Url, location: &HeaderValue) -> Result<Url, HttpError> {
     let target = target.ok_or_else(|| refuse("its target is not a URL"))?;
     match target.scheme() {
         "https" => Ok(target),
-        "http" if from.scheme() == "http" || tokens::is_loopback(&target) => Ok(target),
+        "http" if from.scheme() == "http" || is_loopback(&target) => Ok(target),
         "http" => Err(refuse("it leaves https")),
         _ => Err(refuse("its target is not a web address")),
     }

@@ -114,6 +114,9 @@ pub enum ModelError {
     },
 }
 
+const FREE_SPACE: &str = "free some space or set MODELS_DIR to another disk; what has come is kept. If the volume has a quota, tell it by \
+     COMFY_VOLUME_QUOTA: then a plan that does not fit is refused beforehand";
+
 impl ModelError {
     /// Returns the kind, which decides exit status and error code.
     pub fn kind(&self) -> ErrorKind {
@@ -150,10 +153,8 @@ impl ModelError {
             Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",
             Self::NoFile(_) => "a `file://` link names a file on the machine that comfyd runs on",
-            Self::NoSpace { .. } => "free some space or set MODELS_DIR to another disk",
-            Self::Store(error) if is_full(&error.source) => {
-                "free some space or set MODELS_DIR to another disk"
-            }
+            Self::NoSpace { .. } => FREE_SPACE,
+            Self::Store(error) if is_full(&error.source) => FREE_SPACE,
             _ => return None,
         };
         Some(hint.to_owned())

@@ -115,6 +115,11 @@ impl Version {
     }
 }
 
+/// Returns what to write where the id of a model stands in place of a version's.
+pub(super) fn newest(id: u64, newest: u64) -> String {
+    format!("`{id}` is a model; its newest version is {newest}: write `civitai://models/{newest}`")
+}
+
 /// Says what a refusal of Civitai itself means; `None` where its status says it all. The answers are those
 /// of its download handler, `api/download/models/[modelVersionId].ts`.
 pub(super) fn refusal(said: &Said<'_>, token: bool) -> Option<Verdict> {
@@ -129,7 +134,6 @@ pub(super) fn refusal(said: &Said<'_>, token: bool) -> Option<Verdict> {
             access(says, "no token helps; use another version or another source")
         }
         401 if token => access(says, "check that CIVITAI_TOKEN is valid and may download it"),
-        401 => access(says, "set CIVITAI_TOKEN"),
         403 if field("error") == "Early Access" => {
             let until = Some(field("deadline")).filter(|deadline| !deadline.is_empty());
             let until = until.map(|deadline| format!(" (until {})", said.quote(deadline)));
@@ -137,7 +141,7 @@ pub(super) fn refusal(said: &Said<'_>, token: bool) -> Option<Verdict> {
         }
         403 if field("error") == "Forbidden" => access(says, "Civitai blocks this address or this account"),
         403 if token => access(says, "check that the account of CIVITAI_TOKEN may download it"),
-        403 => access(says, "set CIVITAI_TOKEN"),
+        401 | 403 => access(says, "set CIVITAI_TOKEN"),
         // Storage that did not answer looks like a missing model, but for this header.
         404 if text(said.headers, "cache-control").is_some_and(|value| value.contains("no-store")) => {
             Verdict { hint: None, ..Verdict::new(ErrorKind::Network, says, "").transient() }

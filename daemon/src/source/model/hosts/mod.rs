@@ -9,7 +9,7 @@
 //! address   link -> site and address          listing  what a host tells beforehand
 //! hub       Hugging Face's answers            answer   what part of what file came
 //! civitai   Civitai's; api asks it            refusal  what a refusal means
-//! bucket    S3 and Google Cloud Storage       signed   what it means for a signed link
+//! bucket    S3's and Google's; keys signs     signed   what it means for a signed link
 //! ```
 
 mod address;
@@ -18,21 +18,25 @@ mod api;
 mod bucket;
 mod civitai;
 mod hub;
+mod keys;
 mod listing;
 mod refusal;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 pub(super) use answer::{link, not_a_model};
 
 use super::error::ModelError;
 use super::remote::{Identity, Opened, Remote};
 use crate::ctx::Ctx;
-use crate::source::http::{Answer, Http, HttpError, Part};
+use crate::source::http::{Answer, Http, HttpError, Owner, Part};
 use address::Site;
-use bucket::Keys;
+use keys::Keys;
 use listing::Listing;
 use proto::ErrorKind;
 use proto::source::ModelSource;
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,7 +99,7 @@ pub(super) struct HostedFile {
 struct Choice {
     url: Url,
     listing: Listing,
-    /// What else there is to choose, for people.
+    /// What there is to choose, for people, where the link fits nothing.
     choices: Option<String>,
     /// Whether the site knows what the link names.
     known: bool,
@@ -179,14 +183,17 @@ impl HostedFile {
             choice.known = false;
             return Ok(choice);
         };
-        if let Some(file) = version.choose(query) {
-            choice.url.set_query(Some(&format!("fileId={}", file.id)));
-            choice.listing = file.listing();
+        match version.choose(query) {
+            Some(file) => {
+                choice.url.set_query(Some(&format!("fileId={}", file.id)));
+                choice.listing = file.listing();
+            }
+            None => choice.choices = version.choices(),
         }
-        choice.choices = version.choices();
         Ok(choice)
     }
 
+    /// Says why the link was refused; where Civitai has no such file, also what it has.
     async fn refused(
         &self,
         ctx: &Ctx,
@@ -194,19 +201,18 @@ impl HostedFile {
         signed: bool,
         choice: &Choice,
     ) -> Result<ModelError, HttpError> {
-        let hosts = self.hosts.http.hosts();
-        let mut error = refusal::refused(&self.source, hosts, &self.site, signed, answer).await;
-        if let ModelError::Refused { kind: ErrorKind::NotFound, hint, .. } = &mut error
-            && let Site::Civitai { version_id: id, .. } = self.site
+        let Hosts { http, .. } = &self.hosts;
+        let missing = answer.response.status() == StatusCode::NOT_FOUND
+            && Owner::Civitai.owns(http.hosts(), &answer.url);
+        let mut error = refusal::refused(&self.source, http.hosts(), &self.site, signed, answer).await;
+        if let (ModelError::Refused { kind: ErrorKind::NotFound, hint, .. }, Site::Civitai { version_id, .. }) =
+            (&mut error, &self.site)
+            && missing
         {
             let newest =
-                if choice.known { None } else { api::newest_version(ctx, &self.hosts.http, id).await? };
-            let better = newest.map(|newest| {
-                format!(
-                    "`{id}` is a model; its newest version is {newest}: write `civitai://models/{newest}`"
-                )
-            });
-            *hint = better.or_else(|| choice.choices.clone()).or(hint.take());
+                if choice.known { None } else { api::newest_version(ctx, http, *version_id).await? };
+            let newest = newest.map(|newest| civitai::newest(*version_id, newest));
+            *hint = newest.or_else(|| choice.choices.clone()).or(hint.take());
         }
         Ok(error)
     }
@@ -250,12 +256,22 @@ impl Remote for HostedFile {
                 return self.resolve(ctx, &part, expected).await;
             };
             let asked = answer::asked(&part, expected.and(storage.validator.as_deref()));
-            // Without an answer, the next attempt may be led to a host that works.
-            let asked = self.ask(ctx, &storage.url, asked).await.inspect_err(|_| self.forget(&storage));
+            let asked = self.ask(ctx, &storage.url, asked).await.inspect_err(|error| {
+                // The next attempt may be led to a host that works.
+                if matches!(error, ModelError::Http(HttpError::Transport { .. })) {
+                    self.forget(&storage);
+                }
+            });
             let (answer, signed) = asked?;
             let status = answer.response.status();
             if status.is_success() {
-                return self.accept(&storage.listing, &part, expected, answer.response);
+                let accepted = self.accept(&storage.listing, &part, expected, answer.response);
+                // What is known of the storage is about the old file.
+                return accepted.inspect_err(|error| {
+                    if matches!(error, ModelError::Changed { .. }) {
+                        self.forget(&storage);
+                    }
+                });
             }
             if !storage.temporary || !is_refused(status) || renewed == NEW_ADDRESSES {
                 let hosts = self.hosts.http.hosts();
@@ -269,6 +285,6 @@ impl Remote for HostedFile {
 
 /// Returns whether a signed address may have ended. S3 answers 403, or 400 when its session has ended; B2
 /// answers 401.
-fn is_refused(status: reqwest::StatusCode) -> bool {
+fn is_refused(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410)
 }

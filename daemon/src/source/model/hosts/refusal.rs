@@ -4,10 +4,10 @@
 //! they redirect to, and every other host, is known by status and by the XML that S3 and its kin send.
 
 use super::address::Site;
-use super::answer::link;
+use super::answer::{link, not_a_model};
 use super::{bucket, civitai, hub, signed as signed_link};
 use crate::config::ModelHosts;
-use crate::source::http::{Answer, Owner, retry_after};
+use crate::source::http::{Answer, Owner, retry_after, text};
 use crate::source::model::error::{Again, ModelError};
 use proto::ErrorKind;
 use proto::source::ModelSource;
@@ -93,8 +93,12 @@ pub(super) async fn refused(
     signed: bool,
     mut answer: Answer,
 ) -> ModelError {
-    let body = beginning(&mut answer.response).await;
     let status = answer.response.status();
+    // No part of an empty file can be sent.
+    if text(answer.response.headers(), "content-range") == Some("bytes */0") {
+        return not_a_model(source, "it is empty".to_owned());
+    }
+    let body = beginning(&mut answer.response).await;
     let urls = answer.hops.iter().map(|hop| &hop.url).chain([&answer.url]);
     let said = Said::new(status, answer.response.headers(), &body).keeping(hosts, urls);
     let by = |owner: Owner| owner.owns(hosts, &answer.url);

@@ -8,7 +8,7 @@ mod web;
 use comfyd::config::ModelHosts;
 use comfyd::ctx::Ctx;
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::source::model::{Identity, ModelError, Models, Place};
+use comfyd::source::model::{Fetched, Identity, ModelError, Models, Place};
 use proto::RelPath;
 use proto::event::{TaskKind, Unit};
 use proto::source::ModelSource;
@@ -41,7 +41,9 @@ impl Here {
         let target = RelPath::new("vae/a.bin").unwrap();
         let place = Place { models_dir: self.dir.path(), target: &target };
         let task = self.ctx.progress.task(TaskKind::Model, "model", Unit::Bytes);
-        self.models.fetch(&self.ctx, &source, place, &task).await?;
+        let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
+        let fetched = self.models.fetch(&self.ctx, &source, place, &task, turn).await?;
+        assert!(matches!(fetched, Fetched::Here { .. }), "nobody else fetches");
         Ok(std::fs::read(place.path()).unwrap())
     }
 

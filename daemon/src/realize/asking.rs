@@ -9,10 +9,12 @@ use crate::source::Sources;
 use crate::source::model::hub_cache::{self, Cached, Word};
 use crate::source::model::{Identity, ModelError, Probed};
 use crate::store::inspect::{self, Quota};
+use crate::store::places;
 use futures_util::future::join_all;
 use proto::plan::{ModelAction, PackagesAction, Problem};
 use proto::spec::ModelSpec;
-use proto::{ErrorKind, Plan};
+use proto::{ErrorKind, Plan, RelPath};
+use std::path::Path;
 use tokio::sync::Semaphore;
 
 /// Asks for all that `plan` leaves open, side by side. Offline, no host is asked.
@@ -30,7 +32,10 @@ pub(super) async fn ask(
         let slots = &slots;
         async move {
             let _slot = slots.acquire().await;
-            (model.source.to_string(), ask_host(ctx, sources, model).await)
+            let link = model.source.to_string();
+            let held = held(&request.home.models, &model.target, &link).await;
+            let (told, warning) = ask_host(ctx, sources, model).await;
+            (link, (Told { held, ..told }, warning))
         }
     });
     let (answers, quota) = tokio::join!(join_all(asked), quota(ctx, sources, plan));
@@ -51,7 +56,7 @@ async fn ask_host(ctx: &Ctx, sources: &Sources, model: &ModelSpec) -> (Told, Opt
             let cached = cached(sources, model, Some(identity)).await;
             let is_unknown = size.is_none() && cached.is_none();
             let warning = is_unknown.then(|| format!("the host does not tell the size of `{target}`"));
-            return (Told { size, sha256, cached, problem: None }, warning);
+            return (Told { size, sha256, cached, ..Told::default() }, warning);
         }
         Err(error) => error,
     };
@@ -90,6 +95,15 @@ async fn cached(sources: &Sources, model: &ModelSpec, told: Option<Identity>) ->
     let find = move || hub_cache::find(&caches, &source, &name, told.as_ref().map_or(Word::Ref, Word::Host));
     // A search that crashed found nothing.
     tokio::task::spawn_blocking(find).await.ok().flatten()
+}
+
+/// Returns what an earlier attempt holds on the disk for a link.
+async fn held(models_dir: &Path, target: &RelPath, link: &str) -> u64 {
+    let mut dirs = places::hidden(models_dir, target).map(|hidden| places::parts(&hidden, link)).to_vec();
+    dirs.dedup();
+    let held = move || dirs.iter().map(|dir| inspect::held(dir)).sum();
+    // A look that crashed found nothing.
+    tokio::task::spawn_blocking(held).await.unwrap_or(0)
 }
 
 /// Measures the volume, where there is a quota and bytes are to be written.

@@ -40,6 +40,8 @@ impl Facts {
 pub struct Told {
     /// Its size in bytes.
     pub size: Option<u64>,
+    /// Bytes that an earlier attempt holds on the disk for it already.
+    pub held: u64,
     /// Its SHA-256.
     pub sha256: Option<String>,
     /// The same file in a Hugging Face cache.
@@ -121,7 +123,7 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, facts: &Fac
             .all(|step| matches!(step.action, RepositoryAction::Present | RepositoryAction::Missing))
         && models.iter().all(|step| is_settled(&step.action))
         && links.iter().all(|step| step.present);
-    let needs = space::needs(layout, disk, &packages, &models, facts.quota);
+    let needs = space::needs(layout, disk, &packages, &models, facts);
     let problems = models.iter().filter_map(|step| step.problem.clone()).chain(space::problems(&needs));
     Plan {
         version_id: lock.version_id.clone(),

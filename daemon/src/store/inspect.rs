@@ -65,6 +65,13 @@ pub fn quota(volume: &Path, bytes: u64, stop: impl Fn() -> bool) -> Result<Optio
     Ok(used.map(|used| Quota { device, bytes, left_bytes: bytes.saturating_sub(used) }))
 }
 
+/// Returns the bytes that the files right in a directory hold on the disk, preallocated ones included; none
+/// when there is no such directory.
+pub fn held(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|entry| Some(entry.metadata().ok()?.blocks() * 512)).sum()
+}
+
 /// Sums the blocks of everything under `root` on one filesystem; a file with several names counts once.
 fn allocated(root: &Path, device: u64, stop: impl Fn() -> bool) -> Option<u64> {
     let (mut used, mut linked, mut open) = (0, HashSet::new(), vec![root.to_owned()]);
@@ -114,6 +121,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(&one, vec![1; 300 << 10]).unwrap();
         let left = |bytes| quota(dir.path(), bytes, || false).unwrap().unwrap().left_bytes;
+        assert!(held(&dir.path().join("a")) >= 300 << 10 && held(&dir.path().join("none")) == 0);
         let alone = left(1 << 30);
         assert!(alone <= (1 << 30) - (300 << 10), "{alone}");
         std::fs::hard_link(&one, &two).unwrap();

@@ -1,5 +1,6 @@
 //! Where everything lies. The only builder of paths.
 
+use super::digest;
 use crate::config::Config;
 use proto::{CommitId, RelPath, VersionId};
 use std::path::{Component, Path, PathBuf};
@@ -86,6 +87,18 @@ pub fn links_file(models: &Path) -> PathBuf {
 /// The lock file that whoever changes that index holds.
 pub fn links_lock(models: &Path) -> PathBuf {
     models.join(HIDDEN).join("links.lock")
+}
+
+/// Where the unfinished file of a link lies in a directory for such things. The link is without secrets.
+pub fn parts(hidden: &Path, link: &str) -> PathBuf {
+    hidden.join("parts").join(digest(&link))
+}
+
+/// The directories that may hold the unfinished file of a model: that of the models directory, or that of
+/// the model's folder where the folder is a link to another disk.
+pub fn hidden(models: &Path, target: &RelPath) -> [PathBuf; 2] {
+    let place = models.join(target.as_str());
+    [models.join(HIDDEN), place.parent().unwrap_or(models).join(HIDDEN)]
 }
 
 /// Name of a home without its version's id.

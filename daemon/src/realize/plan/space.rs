@@ -1,7 +1,7 @@
 //! What a plan adds to each filesystem, against what is free there.
 
-use super::{Disk, Layout};
-use crate::store::inspect::{Quota, Space};
+use super::{Disk, Facts, Layout};
+use crate::store::inspect::Space;
 use proto::ErrorKind;
 use proto::plan::{DiskNeed, ModelAction, ModelStep, PackagesAction, PackagesStep, Problem};
 use std::path::Path;
@@ -16,11 +16,11 @@ pub(super) fn needs(
     disk: &Disk,
     packages: &PackagesStep,
     models: &[ModelStep],
-    quota: Option<Quota>,
+    facts: &Facts,
 ) -> Vec<DiskNeed> {
     let mut needs: Vec<(u64, DiskNeed)> = Vec::new();
     let mut add = |path: &Path, space: Option<Space>, bytes: u64| {
-        let Some(space) = space.map(|space| space.within(quota)) else { return };
+        let Some(space) = space.map(|space| space.within(facts.quota)) else { return };
         if let Some((_, need)) = needs.iter_mut().find(|(device, _)| *device == space.device) {
             need.needed_bytes += bytes;
             return;
@@ -41,7 +41,9 @@ pub(super) fn needs(
     add(&home.root, disk.home_space, for_packages);
     add(&home.models, disk.models_space, 0);
     for (step, folder) in models.iter().zip(&disk.folder_spaces) {
-        let bytes = step.size_bytes.filter(|_| step.action == ModelAction::Download).unwrap_or(0);
+        let size = step.size_bytes.filter(|_| step.action == ModelAction::Download).unwrap_or(0);
+        let held = facts.models.get(&step.source).map_or(0, |told| told.held);
+        let bytes = size.saturating_sub(held);
         let path = home.model(&step.target);
         let folder_path = path.parent().unwrap_or(&home.models);
         let path = if folder.is_some() { folder_path } else { &home.models };

@@ -338,6 +338,12 @@ fn a_disk_or_quota_that_is_too_small_is_a_problem_with_figures() {
     let message = "`/v/comfy-v` has 1.5 GB of its quota of 5.0 GB free, and 2.0 GB are needed";
     assert_eq!(limited.problems[0].message, message);
     assert_eq!(limited.problems[0].kind, proto::ErrorKind::Disk);
+    let mut resumed = facts(1_500_000_000);
+    resumed
+        .models
+        .insert(ONE.to_owned(), Told { size: Some(2_000_000_000), held: 1_900_000_000, ..Told::default() });
+    let resumed = super::plan(&lock, &layout(&lock), &disk, Rules::default(), &resumed);
+    assert_eq!((resumed.disk[0].needed_bytes, resumed.problems.len()), (100_000_200, 0));
     let small = Space { device: 3, available_bytes: 1_000_000_000, ..SPACE };
     // A model folder on a disk of its own, which is none of the volume's.
     let elsewhere = plan(&Disk { folder_spaces: vec![Some(small), None, None], ..disk }, 1_500_000_000);

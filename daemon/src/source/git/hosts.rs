@@ -7,7 +7,9 @@
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::protocol::transport::client::blocking_io::http::Options;
 use reqwest::blocking::ClientBuilder;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use url::Url;
 
@@ -53,15 +55,35 @@ pub(super) fn configure(options: &Options, builder: ClientBuilder) -> Result<Cli
         }
         None => builder.no_proxy(),
     };
-    if let Some(file) = &options.ssl_ca_info {
-        let bundle = std::fs::read(file).map_err(|error| {
-            let said = format!("failed to read the certificates of `http.sslCAInfo`, `{}`", file.display());
-            gix::Error::from_error(std::io::Error::new(error.kind(), format!("{said}: {error}")))
-        })?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&bundle).map_err(gix::Error::from_error)?;
-        builder = builder.tls_certs_only(certificates);
+    if !options.ssl_verify {
+        return Ok(builder.tls_danger_accept_invalid_certs(true));
     }
-    Ok(if options.ssl_verify { builder } else { builder.tls_danger_accept_invalid_certs(true) })
+    let Some(file) = &options.ssl_ca_info else {
+        return Ok(match system_tls() {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            // The client says what is wrong with the system's certificates.
+            None => builder,
+        });
+    };
+    let bundle = std::fs::read(file).map_err(|error| {
+        let said = format!("failed to read the certificates of `http.sslCAInfo`, `{}`", file.display());
+        gix::Error::from_error(std::io::Error::new(error.kind(), format!("{said}: {error}")))
+    })?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&bundle).map_err(gix::Error::from_error)?;
+    Ok(builder.tls_certs_only(certificates))
+}
+
+/// Returns TLS by the system's certificates. Each connection of gix has a client of its own, and each of
+/// those would read them anew: milliseconds and megabytes, for every repository.
+fn system_tls() -> Option<rustls::ClientConfig> {
+    static CONFIG: OnceLock<Option<rustls::ClientConfig>> = OnceLock::new();
+    let make = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().ok()?;
+        Some(builder.with_platform_verifier().ok()?.with_no_client_auth())
+    };
+    CONFIG.get_or_init(make).clone()
 }
 
 /// Applies `http.*` and then the `http.<url>.*` that fit, the better ones last: git-config(1),

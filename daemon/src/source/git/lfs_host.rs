@@ -8,6 +8,7 @@ use super::blocking::Control;
 use super::hosts;
 use super::lfs::Object;
 use super::url::{RepoUrl, redact};
+use crate::source::http::is_private;
 use gix::bstr::ByteSlice as _;
 use gix::remote::Direction;
 use reqwest::blocking::{Client, RequestBuilder, Response};
@@ -274,11 +275,6 @@ impl Read for Counted<'_> {
 
 fn is_authorization(header: &str) -> bool {
     header.split(':').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(AUTHORIZATION.as_str()))
-}
-
-/// Returns whether what is sent there is seen by nobody else.
-fn is_private(url: &Url) -> bool {
-    url.scheme() == "https" || crate::source::http::is_loopback(url)
 }
 
 fn host_of(url: &Url) -> &str {

@@ -121,7 +121,11 @@ fn receive(
         let mut remote = repo.remote_at(url.as_str())?.with_fetch_tags(Tags::None);
         remote.replace_refspecs(specs.iter().map(|spec| BString::from(spec.as_str())), Direction::Fetch)?;
         let mut progress = control.counters.tree();
-        let prepared = connect(&remote)?.prepare_fetch(&mut progress, ref_map::Options::default())?;
+        // Without any name to filter by, which an id is not, a server lists all its refs: on big hosts one
+        // for each pull request.
+        let none = gix::refspec::parse("refs/comfyd/none".into(), gix::refspec::parse::Operation::Fetch)?;
+        let filter = ref_map::Options { extra_refspecs: vec![none.to_owned()], ..Default::default() };
+        let prepared = connect(&remote)?.prepare_fetch(&mut progress, filter)?;
         let outcome = prepared.with_shallow(shallow.clone()).receive(progress, &control.interrupt);
         outcome.map(|outcome| outcome.handshake.server_protocol_version)
     };

@@ -265,7 +265,13 @@ impl Remote for HostedFile {
             let (answer, signed) = asked?;
             let status = answer.response.status();
             if status.is_success() {
-                return self.accept(&storage.listing, &part, expected, answer.response);
+                let accepted = self.accept(&storage.listing, &part, expected, answer.response);
+                // What is known of the storage is about the old file.
+                return accepted.inspect_err(|error| {
+                    if matches!(error, ModelError::Changed { .. }) {
+                        self.forget(&storage);
+                    }
+                });
             }
             if !storage.temporary || !is_refused(status) || renewed == NEW_ADDRESSES {
                 let hosts = self.hosts.http.hosts();

@@ -106,6 +106,9 @@ impl Tracked {
         let written =
             Metadata::from_path_no_follow(path).ok().and_then(|found| Stat::from_fs(&found).ok())?;
         let file = File::at(path, gix::hash::Kind::Sha1, false, gix::index::decode::Options::default());
+        let file = file.inspect_err(|error| {
+            tracing::warn!(path = %path.display(), %error, "ignoring a damaged index");
+        });
         Some((Self { state: file.ok()?.into_parts().0 }, written.mtime))
     }
 

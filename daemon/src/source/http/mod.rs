@@ -7,8 +7,8 @@ mod retry;
 mod tokens;
 
 pub use retry::{Retries, date, retry_after};
-pub use tokens::{Owner, is_private};
 use tokens::is_loopback;
+pub use tokens::{Owner, is_private};
 
 use crate::config::ModelHosts;
 use crate::ctx::Ctx;

@@ -265,7 +265,13 @@ impl Remote for HostedFile {
             let (answer, signed) = asked?;
             let status = answer.response.status();
             if status.is_success() {
-                return self.accept(&storage.listing, &part, expected, answer.response);
+                let opened = self.accept(&storage.listing, &part, expected, answer.response);
+                return opened.inspect_err(|error| {
+                    // What begins anew is another file, with a listing and a validator of its own.
+                    if matches!(error, ModelError::Changed { .. }) {
+                        self.forget(&storage);
+                    }
+                });
             }
             if !storage.temporary || !is_refused(status) || renewed == NEW_ADDRESSES {
                 let hosts = self.hosts.http.hosts();

@@ -122,7 +122,8 @@ async fn a_broken_connection_is_taken_up_where_it_broke() {
     here.fetch(&server.url("/a.pth"), "vae/a.pth").await.unwrap();
     assert!(std::fs::read(here.path("vae/a.pth")).unwrap() == content);
     let ranges: Vec<_> = server.seen().into_iter().map(|seen| seen.range).collect();
-    assert_eq!(ranges, [None, Some("bytes=200000-".to_owned()), Some("bytes=300000-".to_owned())]);
+    let expected = ["bytes=0-67108863", "bytes=200000-499999", "bytes=300000-499999"];
+    assert_eq!(ranges, expected.map(|range| Some(range.to_owned())));
     assert!(here.notes()[0].starts_with("attempt 2 of 5 in "), "{:?}", here.notes());
 }
 
@@ -286,24 +287,6 @@ async fn an_unreachable_host_is_a_matter_of_the_network() {
     let (error, ()) = tokio::join!(here.fetch(&link, "vae/a.bin"), cancel);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Cancelled, "a pause can be cancelled");
     assert!(here.notes()[0].contains("refused") && !here.notes()[0].contains("s3cr3t"), "{:?}", here.notes());
-    here.assert_no_file();
-}
-
-#[tokio::test]
-async fn a_cancelled_download_leaves_nothing() {
-    let server = FileServer::start();
-    server.put("/a.bin", bytes(2_000_000));
-    server.always("/a.bin", Fault::StallAfter(1_500_000));
-    let here = Here::new();
-    let cancel = async {
-        while here.ctx.progress.subscribe().borrow().tasks.first().is_none_or(|task| task.done < 1_500_000) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        here.ctx.cancel.cancel();
-    };
-    let link = server.url("/a.bin");
-    let (error, ()) = tokio::join!(here.fetch(&link, "vae/a.bin"), cancel);
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::Cancelled);
     here.assert_no_file();
 }
 

@@ -4,7 +4,7 @@ use super::RealizeError;
 use super::execute::{Work, blocking};
 use crate::ctx::{Ctx, Task};
 use crate::source::model::links::{self, Entry};
-use crate::source::model::{Fetched, Place};
+use crate::source::model::{Fetched, ModelError, Place};
 use crate::store::StoreError;
 use crate::store::commit::SecondName;
 use futures_util::future::try_join_all;
@@ -12,10 +12,15 @@ use proto::event::{TaskKind, Unit};
 use proto::plan::{ModelAction, ModelStep};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Files that are fetched, or hosts that are asked, at the same time.
 pub(super) const AT_ONCE: usize = 16;
+
+/// A fetch loses its turn where its process stood still for half a minute; one that does so again and again
+/// gives up.
+const TURNS: usize = 5;
 
 /// Fetches and links what the plan wants.
 pub(super) async fn fetch(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
@@ -115,7 +120,8 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
     };
     let place = Place { models_dir: &work.layout.home.models, target: &step.target };
     let failed = |source| RealizeError::Model { target: step.target.to_string(), source };
-    loop {
+    let begun = Instant::now();
+    for _ in 0..TURNS {
         let models = &work.sources.models;
         let turn = models.turn(ctx, &model.source, place, task).await.map_err(failed)?;
         // Another version, or another daemon, may have fetched it meanwhile.
@@ -127,6 +133,8 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
             return Ok(());
         }
     }
+    let (link, owner) = (step.source.clone(), "processes that took this one for dead".to_owned());
+    Err(failed(ModelError::Busy { link, owner, waited: begun.elapsed() }))
 }
 
 /// Takes the file from where someone else has put it meanwhile. Tells whether there is one.

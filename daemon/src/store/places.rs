@@ -1,5 +1,6 @@
 //! Where everything lies. The only builder of paths.
 
+use super::digest;
 use crate::config::Config;
 use proto::{CommitId, RelPath, VersionId};
 use std::path::{Component, Path, PathBuf};

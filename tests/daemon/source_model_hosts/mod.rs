@@ -41,7 +41,8 @@ impl Here {
         let target = RelPath::new("vae/a.bin").unwrap();
         let place = Place { models_dir: self.dir.path(), target: &target };
         let task = self.ctx.progress.task(TaskKind::Model, "model", Unit::Bytes);
-        self.models.fetch(&self.ctx, &source, place, &task).await?;
+        let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
+        self.models.fetch(&self.ctx, &source, place, &task, turn).await?;
         Ok(std::fs::read(place.path()).unwrap())
     }
 

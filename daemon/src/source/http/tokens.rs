@@ -52,7 +52,7 @@ pub fn is_private(url: &Url) -> bool {
 }
 
 /// Returns whether the URL names this machine.
-pub fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -265,9 +265,9 @@ impl Remote for HostedFile {
             let (answer, signed) = asked?;
             let status = answer.response.status();
             if status.is_success() {
-                let opened = self.accept(&storage.listing, &part, expected, answer.response);
-                return opened.inspect_err(|error| {
-                    // What begins anew is another file, with a listing and a validator of its own.
+                let accepted = self.accept(&storage.listing, &part, expected, answer.response);
+                // What is known of the storage is about the old file.
+                return accepted.inspect_err(|error| {
                     if matches!(error, ModelError::Changed { .. }) {
                         self.forget(&storage);
                     }

@@ -15,7 +15,7 @@ use crate::source::model::error::ModelError;
 use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::store::commit::{self, StoreError};
-use crate::store::digest;
+use crate::store::places;
 use proto::source::ModelSource;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -27,9 +27,6 @@ use tokio::sync::Notify;
 /// How often an owner writes its journal at least. What was written after that is fetched again by
 /// whoever takes over from an owner that was killed.
 const BEAT: Duration = Duration::from_millis(250);
-
-/// Directory of the claims, beside other things that are unfinished.
-const PARTS: &str = "parts";
 
 /// A beat that stays the same for so long is none: the owner's machine is gone.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -96,7 +93,7 @@ impl Claim {
         link: &ModelSource,
         task: &Task,
     ) -> Result<Self, ModelError> {
-        let dir = hidden.join(PARTS).join(digest(&link.without_secrets().as_str()));
+        let dir = places::parts(hidden, link.without_secrets().as_str());
         let mut other: Option<Other> = None;
         loop {
             let ended =

@@ -32,15 +32,15 @@ const COLLECTED: u64 = 6 << 20;
 /// The least and the most that is written at once, in bytes.
 const UNIT: (u64, u64) = (256 << 10, 1 << 20);
 
-/// The longest that bytes wait to be written.
-const WRITE_AFTER: Duration = Duration::from_millis(500);
+/// The longest that bytes wait to be written: a killed process loses them.
+const WRITE_AFTER: Duration = Duration::from_millis(50);
 
 /// How often bytes are made durable, and after how many at the latest.
 const SYNC: (Duration, u64) = (Duration::from_secs(1), 512 << 20);
 
 /// How many times a new journal is written while a file arrives, at least: what a killed process had
 /// not yet put into it is fetched again.
-const JOURNALS: u64 = 128;
+const JOURNALS: u64 = 256;
 
 /// Whether the host serves parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,7 +326,7 @@ impl<'a, R: Remote> Download<'a, R> {
         };
         let mut state = self.state();
         state.parts.keep(id, range.end);
-        let step = (self.identity.size.unwrap_or(0) / JOURNALS).clamp(4 << 20, 256 << 20);
+        let step = (self.identity.size.unwrap_or(0) / JOURNALS).clamp(1 << 20, 256 << 20);
         if written >= state.journalled + step {
             state.journalled = written;
             self.transfer.claim.write_soon(false);

@@ -23,8 +23,9 @@ const UNKNOWN: u64 = 16 << 20;
 /// A part should keep its connection about so long.
 const PART_TIME: f64 = 3.0;
 
-/// A part is halved only if it would go on for longer than this, and than a few round trips.
-const WORTH_HALVING: f64 = 0.3;
+/// A part is halved only if it would go on for longer than this, in seconds, and than several round
+/// trips: what is on its way on the first connection when that one reaches the middle is lost.
+const WORTH_HALVING: f64 = 1.0;
 
 /// A connection that delivers nothing for so long is dropped.
 const STALL: Duration = Duration::from_secs(30);
@@ -141,7 +142,7 @@ impl Parts {
             .iter_mut()
             .max_by(|(_, a), (_, b)| a.time_left(now, speed).total_cmp(&b.time_left(now, speed)))?;
         let (left, latency) = (longest.end - longest.at, longest.latency(now));
-        let is_worth = longest.time_left(now, speed) > WORTH_HALVING.max(4.0 * latency);
+        let is_worth = longest.time_left(now, speed) > WORTH_HALVING.max(8.0 * latency);
         if left < 2 * SMALLEST || !is_worth {
             return None;
         }

@@ -129,7 +129,7 @@ fn refusals_of_the_hub_say_what_to_do() {
     hub.tokens(&["another"]);
     wants(&env, "v", &[("hf://o/open/m.safetensors", "m.safetensors")]);
     let error = env.error(&["realize", "v"], 7);
-    assert!(error["hint"].as_str().unwrap().contains("HF_TOKEN"), "a bad token: {error}");
+    assert!(error["message"].as_str().unwrap().contains("HF_TOKEN is not valid"), "{error}");
     hub.tokens(&[HF]);
     hub.rate_limit(1, 0);
     let ended = env.comfyctl(&["realize", "v"]);

@@ -201,13 +201,15 @@ async fn of_two_that_want_one_link_one_fetches_and_the_other_shows_it() {
         while written(dir.path()) == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        let half = async {
+            while second.progress().2 < SIZE / 2 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            second.progress()
+        };
         tokio::select! {
             fetched = second.fetch() => panic!("it did not wait: {fetched:?}"),
-            () = async {
-                while second.progress().2 < SIZE / 2 {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            } => second.progress(),
+            progress = half => progress,
         }
     };
     let (fetched, (state, detail, _)) = tokio::join!(fetching, waiting);

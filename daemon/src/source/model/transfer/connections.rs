@@ -27,13 +27,16 @@ use tokio::task::JoinHandle;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Bytes that all connections together may collect before they write.
-const COLLECTED: u64 = 6 << 20;
+const COLLECTED: u64 = 4 << 20;
 
 /// The least and the most that is written at once, in bytes.
 const UNIT: (u64, u64) = (256 << 10, 1 << 20);
 
 /// The longest that bytes wait to be written: a killed process loses them.
 const WRITE_AFTER: Duration = Duration::from_millis(50);
+
+/// Bytes that are reserved at once.
+const RESERVED: usize = 64 << 20;
 
 /// How often bytes are made durable, and after how many at the latest.
 const SYNC: (Duration, u64) = (Duration::from_secs(1), 512 << 20);
@@ -105,6 +108,7 @@ impl<'a, R: Remote> Download<'a, R> {
             biased;
             result = self.connections(range, first, permit) => result,
             error = self.sync_often() => Err(Stop::Failed(error)),
+            error = self.reserve() => Err(Stop::Failed(error)),
         }
     }
 
@@ -224,11 +228,11 @@ impl<'a, R: Remote> Download<'a, R> {
     async fn recover(&self, stop: Stop, retries: &mut Retries, refusals: &mut usize) -> Result<(), Stop> {
         let error = match stop {
             stop if self.mode == Mode::Stream => return Err(stop),
-            Stop::Again(error) => error,
-            Stop::Failed(error) if is_about_parts(&error, 1) => {
+            Stop::Failed(error) | Stop::Again(error) if is_about_parts(&error, 1) => {
                 *refusals += 1;
                 error
             }
+            Stop::Again(error) => error,
             stop => return Err(stop),
         };
         // A part that is refused twice is refused: perhaps the whole is not.
@@ -335,6 +339,19 @@ impl<'a, R: Remote> Download<'a, R> {
             state.synced = written;
             self.unsynced.notify_one();
         }
+    }
+
+    /// Reserves the whole file, so that a full disk shows soon, and returns only if it is full. Step by
+    /// step: there are filesystems that take a second for gigabytes, and let nobody write meanwhile.
+    async fn reserve(&self) -> ModelError {
+        let size = self.identity.size.unwrap_or(0);
+        for start in (0..size).step_by(RESERVED) {
+            let (file, part) = (self.file.clone(), start..(start + RESERVED as u64).min(size));
+            if let Err(error) = blocking(move || file.reserve(part)).await {
+                return error;
+            }
+        }
+        std::future::pending().await
     }
 
     async fn sync_often(&self) -> ModelError {

@@ -5,6 +5,7 @@ use crate::store::commit::StoreError;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,23 +21,30 @@ pub(super) struct DataFile {
 }
 
 impl DataFile {
-    /// Opens the file, made if it is not there, and reserves `size` bytes, so that a full disk shows
-    /// before gigabytes have travelled.
+    /// Opens the file, made if it is not there, with this size where that is known. A file that cannot
+    /// fit shows here, before gigabytes have travelled.
     pub(super) fn open(path: PathBuf, size: Option<u64>) -> Result<Self, ModelError> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(StoreError::at("open", &path))?;
         let file = Self { file, path };
-        size.map_or(Ok(()), |size| file.reserve(size)).map(|()| file)
+        let metadata = file.file.metadata().map_err(StoreError::at("read", &file.path))?;
+        let needed = size.unwrap_or(0).saturating_sub(metadata.blocks() * 512);
+        if needed > file.available() {
+            return Err(file.no_space(needed));
+        }
+        if let Some(size) = size.filter(|size| *size != metadata.len()) {
+            file.file.set_len(size).map_err(StoreError::at("write", &file.path))?;
+        }
+        Ok(file)
     }
 
-    fn reserve(&self, size: u64) -> Result<(), ModelError> {
-        let metadata = self.file.metadata().map_err(StoreError::at("read", &self.path))?;
-        let needed = size.saturating_sub(metadata.blocks() * 512);
-        if needed > self.available() {
-            return Err(self.no_space(needed));
-        }
-        match fs4::FileExt::allocate(&self.file, size) {
-            Err(error) if is_full(&error) => Err(self.no_space(needed)),
+    /// Reserves space for a part of the file. Blocks writers meanwhile, on some filesystems.
+    pub(super) fn reserve(&self, part: Range<u64>) -> Result<(), ModelError> {
+        // Offsets of files have 63 bits, and this file has its size already.
+        let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        let (from, len) = (offset(part.start), offset(part.end - part.start));
+        match nix::fcntl::fallocate(&self.file, nix::fcntl::FallocateFlags::empty(), from, len) {
+            Err(errno) if is_full(&errno.into()) => Err(self.no_space(part.end - part.start)),
             // Not every filesystem can; writing says the rest.
             _ => Ok(()),
         }
@@ -117,7 +125,7 @@ impl Batch {
     }
 
     /// Returns the bytes' place in the file.
-    pub(super) fn range(&self) -> std::ops::Range<u64> {
+    pub(super) fn range(&self) -> Range<u64> {
         self.start..self.start + self.len
     }
 }

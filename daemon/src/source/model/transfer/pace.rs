@@ -11,11 +11,16 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// How long to wait for new connections to deliver before they are judged without it.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// More connections are kept when they bring at least this much more.
-const GAIN: f64 = 1.2;
+/// More connections are kept when they bring at least this much more: by far after one window, or
+/// clearly after a few, for throughput comes in bursts.
+const GAIN: (f64, f64) = (1.6, 1.25);
 
-/// How long a number of connections is kept before more are tried again: lines change.
-const KEEP: Duration = Duration::from_secs(10);
+/// How many windows more connections have to prove themselves.
+const WINDOWS: u32 = 4;
+
+/// How long a number of connections is kept before more are tried again, at first and at most: lines
+/// change, and a measurement may be wrong.
+const KEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Pace {
     /// Throughput in bytes a second as last measured.
     rate: f64,
     stage: Stage,
+    /// How long to keep a number of connections the next time.
+    keep: Duration,
 }
 
 /// What is being waited for.
@@ -48,7 +55,7 @@ struct Step {
 impl Pace {
     /// Begins with few connections.
     pub(super) fn new(now: Instant) -> Self {
-        Self { target: FIRST, rate: 0.0, stage: Stage::WarmUp { since: now, before: None } }
+        Self { target: FIRST, rate: 0.0, stage: Stage::WarmUp { since: now, before: None }, keep: KEEP.0 }
     }
 
     /// Returns how many connections there should be, of `share` that there may be.
@@ -80,15 +87,18 @@ impl Pace {
                 let Some(rate) = rate(now, since, bytes, first, WINDOW) else { return };
                 self.rate = rate;
                 match before {
-                    Some(step) if rate < step.rate * GAIN => {
+                    Some(step) if rate >= step.rate * GAIN.0 => self.grow(now, bytes, share),
+                    Some(_) if now.duration_since(since) < WINDOW * WINDOWS => (),
+                    Some(step) if rate < step.rate * GAIN.1 => {
                         self.target = step.target;
+                        self.keep = (self.keep * 2).min(KEEP.1);
                         self.stage = Stage::Keep { since: now, bytes, bound: None };
                     }
                     _ => self.grow(now, bytes, share),
                 }
             }
             Stage::Keep { since, bytes: first, bound } => {
-                let wait = if bound.is_some_and(|bound| share > bound) { WINDOW } else { KEEP };
+                let wait = if bound.is_some_and(|bound| share > bound) { WINDOW } else { self.keep };
                 let Some(rate) = rate(now, since, bytes, first, wait) else { return };
                 self.rate = rate;
                 self.grow(now, bytes, share);
@@ -145,10 +155,10 @@ mod tests {
 
     #[test]
     fn it_stays_where_more_bring_nothing_and_tries_again_later() {
-        let (_, targets) = run(5, 16, |_| 1_000_000);
+        let (_, targets) = run(2, 16, |_| 1_000_000);
         assert_eq!(targets, [4, 8, 4]);
-        let (_, targets) = run(15, 16, |_| 1_000_000);
-        assert_eq!(targets, [4, 8, 4, 8, 4]);
+        let (_, targets) = run(12, 16, |_| 1_000_000);
+        assert_eq!(targets, [4, 8, 4, 8, 4, 8, 4], "less and less often");
     }
 
     #[test]

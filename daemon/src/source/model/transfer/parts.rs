@@ -25,7 +25,7 @@ const PART_TIME: f64 = 3.0;
 
 /// A part is halved only if it would go on for longer than this, in seconds, and than several round
 /// trips: what is on its way on the first connection when that one reaches the middle is lost.
-const WORTH_HALVING: f64 = 1.0;
+const WORTH_HALVING: f64 = 2.0;
 
 /// A connection that delivers nothing for so long is dropped.
 const STALL: Duration = Duration::from_secs(30);

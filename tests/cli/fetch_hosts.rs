@@ -168,8 +168,9 @@ fn civitai_gives_the_file_that_the_link_names() {
     }
     assert_no_token(&civitai.storage);
     assert!(civitai.seen().iter().any(|seen| seen.path.contains("fileId=70")), "the exact file is asked for");
+    // What lies in sockets when a part is handed to another connection was sent too.
     let sent = civitai.storage.sent(&stored);
-    assert!(sent < BIG + BIG / 10, "one file under two links that name it: {sent} bytes");
+    assert!(sent < BIG + BIG / 2, "one file under two links that name it: {sent} bytes");
 
     // Storage that does not answer, and an API that is down, are worth another attempt.
     let content = Content::synthetic(9, 3000);

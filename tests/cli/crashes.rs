@@ -49,7 +49,8 @@ fn a_daemon_killed_while_it_builds_is_followed_by_one_that_sweeps_and_builds() {
 #[test]
 fn a_daemon_killed_while_a_repository_comes_is_followed_by_one_that_fetches_it() {
     let env = machine();
-    let big: String = (0..200_000).map(|n: u32| format!("{:x}\n", n.wrapping_mul(2_654_435_761))).collect();
+    let lines: Vec<_> = (0..200_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    let big = lines.join("\n");
     env.comfy.commit(&[("big.txt", &big)]);
     env.write_spec("v", &env.spec());
     env.git.set_faults(Faults { stall_pack_after: Some(300_000), ..Faults::default() });

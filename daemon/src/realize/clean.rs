@@ -111,7 +111,9 @@ impl Cleaning<'_> {
             // Someone else's process is none of our business, and a cancelled caller does not listen. What
             // was never compared may well be as it should.
             Err(GitError::Cancelled(_)) => {}
-            Err(_) if used_by.is_some() || names.is_empty() => {}
+            Err(error) if used_by.is_some() || names.is_empty() => {
+                tracing::info!(name = checkout.name, %error, "a checkout was not compared with git");
+            }
             Err(error) => {
                 let (name, names) = (checkout.name, few(&names));
                 progress

@@ -87,7 +87,7 @@ fn system_tls() -> Option<rustls::ClientConfig> {
 }
 
 /// Applies `http.*` and then the `http.<url>.*` that fit, the better ones last: git-config(1),
-/// "http.<url>.*".
+/// `http.<url>.*`.
 fn apply_sections(options: &mut Options, config: &gix::config::File, url: &Url, home: Option<&Path>) {
     let sections = config.sections_by_name("http").into_iter().flatten();
     let mut fitting: Vec<_> = sections

@@ -3,8 +3,8 @@
 //! A checkout has no `.git`. What git would keep there lies beside it: one index in git's own format,
 //! submodules' files included. A file whose size, time and kind are still those of its entry is taken
 //! as unchanged; any other is a suspect, to be compared with its object. As in git, an entry that is not
-//! older than the index itself is a suspect too: the file may have been changed in that very tick of the
-//! clock. Everything here blocks.
+//! older than the index itself says too little: the file may have been changed in that very tick of the
+//! clock, so its content is hashed. Everything here blocks.
 
 use super::lfs::{Pointer, Unfetched};
 use crate::store::commit::{StoreError, write_file};
@@ -14,7 +14,7 @@ use gix::index::fs::Metadata;
 use gix::index::{File, State};
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 /// Where a checkout lies.
@@ -72,13 +72,16 @@ impl Default for Tracked {
 }
 
 impl Tracked {
-    /// Compares a checkout with its index by looks alone: a `stat` for each file, nothing is read.
+    /// Compares a checkout with its index by looks: a `stat` for each file; only what was written in the
+    /// tick of the clock that the index was written in is read.
     pub fn suspects(place: &Place) -> Suspects {
         let Some((tracked, written)) = Self::read(&place.index) else { return Suspects::All };
         let mut dirs = RealDirs::below(&place.dir);
         let entries = tracked.entries().filter(|(path, entry)| {
             let is_same = look(&mut dirs, path).is_some_and(|found| found.is(entry.mode, &entry.stat));
-            entry.mode != Mode::COMMIT && (is_racy(&entry.stat, written) || !is_same)
+            // Told apart here where that is possible: the objects may be gone.
+            let is_known = || !is_racy(&entry.stat, written) || has_content(&dirs.at(path), entry);
+            entry.mode != Mode::COMMIT && !(is_same && is_known())
         });
         Suspects::Some(entries.map(|(path, _)| path.to_owned()).collect())
     }
@@ -106,6 +109,9 @@ impl Tracked {
         let written =
             Metadata::from_path_no_follow(path).ok().and_then(|found| Stat::from_fs(&found).ok())?;
         let file = File::at(path, gix::hash::Kind::Sha1, false, gix::index::decode::Options::default());
+        let file = file.inspect_err(|error| {
+            tracing::warn!(path = %path.display(), %error, "ignoring a damaged index");
+        });
         Some((Self { state: file.ok()?.into_parts().0 }, written.mtime))
     }
 
@@ -204,6 +210,21 @@ impl<'a> RealDirs<'a> {
         let is_real = self.hold(dir) && self.at(dir).symlink_metadata().is_ok_and(|found| found.is_dir());
         is_real && self.known.insert(dir.to_owned())
     }
+}
+
+/// Returns whether a file that matches its entry otherwise has the very bytes of its object. What a filter
+/// or Git LFS changed has not, and is a suspect then.
+fn has_content(path: &Path, entry: &gix::index::Entry) -> bool {
+    const LIMIT: u32 = 64 << 20;
+    if entry.stat.size > LIMIT {
+        return false;
+    }
+    let content = match entry.mode {
+        Mode::SYMLINK => std::fs::read_link(path).map(|target| target.into_os_string().into_vec()),
+        _ => std::fs::read(path),
+    };
+    let kind = (gix::hash::Kind::Sha1, gix::objs::Kind::Blob);
+    content.is_ok_and(|data| gix::objs::compute_hash(kind.0, kind.1, &data).is_ok_and(|id| id == entry.id))
 }
 
 fn is_racy(stat: &Stat, written: Time) -> bool {

@@ -282,7 +282,7 @@ mod tests {
             parts.release(*id, start);
         }
         parts.receive(long, 400_000, at(start, 0.1));
-        // Four megabytes a second: what is left goes on for a tenth of that.
+        // At four megabytes a second, what is left goes on for less than a second.
         assert_eq!(parts.take(&written, size, speed, at(start, 0.2)), None);
         let taken = parts.take(&written, size, speed, at(start, 2.1)).unwrap();
         assert_eq!((parts.range(long), parts.range(taken)), (400_000..1_700_000, 1_700_000..3_000_000));

@@ -147,16 +147,16 @@ fn civitai_gives_the_file_that_the_link_names() {
     let stored = file.stored();
     civitai.put(1, 7, &[file, other]);
     civitai.refuse(7, civitai::Refusal::Login);
-    wants(
-        &env,
-        "v",
-        &[
-            ("civitai://models/7", "a.safetensors"),
-            ("civitai://api/download/models/7?type=VAE", "v.safetensors"),
-            ("civitai://api/download/models/7?fileId=71", "w.safetensors"),
-            ("urn:air:sdxl:lora:civitai:1@7", "air.safetensors"),
-        ],
-    );
+    let links = [
+        ("civitai://models/7", "a.safetensors"),
+        ("civitai://api/download/models/7?type=VAE", "v.safetensors"),
+        ("civitai://api/download/models/7?fileId=71", "w.safetensors"),
+        ("urn:air:sdxl:lora:civitai:1@7", "air.safetensors"),
+    ];
+    // The last one once the file is here: Civitai tells that it is the same.
+    wants(&env, "v", &links[..3]);
+    env.json(&["realize", "v"]);
+    wants(&env, "v", &links);
     env.json(&["realize", "v"]);
     for (name, content) in [
         ("a.safetensors", &model),
@@ -168,8 +168,9 @@ fn civitai_gives_the_file_that_the_link_names() {
     }
     assert_no_token(&civitai.storage);
     assert!(civitai.seen().iter().any(|seen| seen.path.contains("fileId=70")), "the exact file is asked for");
+    // What lies in sockets when a part is handed to another connection was sent too.
     let sent = civitai.storage.sent(&stored);
-    assert!(sent < BIG + BIG / 10, "one file under two links that name it: {sent} bytes");
+    assert!(sent < BIG + BIG / 2, "one file under two links that name it: {sent} bytes");
 
     // Storage that does not answer, and an API that is down, are worth another attempt.
     let content = Content::synthetic(9, 3000);

@@ -44,13 +44,11 @@ fn start(router: Router, tls: Option<TlsAcceptor>) -> Serving {
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");
             let serving = async {
-                match tls {
-                    Some(acceptor) => axum::serve(TlsListener { listener, acceptor }, router).await,
-                    None => {
-                        let router = router.into_make_service_with_connect_info::<Connection>();
-                        axum::serve(listener, router).await
-                    }
+                if let Some(acceptor) = tls {
+                    return axum::serve(TlsListener { listener, acceptor }, router).await;
                 }
+                let router = router.into_make_service_with_connect_info::<Connection>();
+                axum::serve(listener, router).await
             };
             tokio::select! {
                 served = serving => served.expect("the server runs"),

@@ -51,7 +51,7 @@ impl Here {
         let place = Place { models_dir: self.dir.path(), target: &target };
         let (source, task) = (source(link), self.task());
         let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
-        match self.models.fetch(&self.ctx, &source, place, &task, turn).await? {
+        match self.models.fetch(&self.ctx, turn, &task).await? {
             Fetched::Here { size } => Ok(size),
             Fetched::Lost => panic!("nobody else fetches"),
         }

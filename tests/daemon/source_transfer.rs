@@ -36,7 +36,7 @@ impl Fetcher {
         let place = Place { models_dir: &self.dir, target: &target };
         let task: Task = self.ctx.progress.task(TaskKind::Model, "m", Unit::Bytes);
         let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
-        let fetched = self.models.fetch(&self.ctx, &source, place, &task, turn).await;
+        let fetched = self.models.fetch(&self.ctx, turn, &task).await;
         task.done("");
         fetched
     }

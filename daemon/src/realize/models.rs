@@ -128,7 +128,7 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
         if share(ctx, work, step).await? {
             return Ok(());
         }
-        let fetched = models.fetch(ctx, &model.source, place, task, turn).await.map_err(failed)?;
+        let fetched = models.fetch(ctx, turn, task).await.map_err(failed)?;
         if let Fetched::Here { .. } = fetched {
             return Ok(());
         }

@@ -42,7 +42,7 @@ impl Here {
         let place = Place { models_dir: self.dir.path(), target: &target };
         let task = self.ctx.progress.task(TaskKind::Model, "model", Unit::Bytes);
         let turn = self.models.turn(&self.ctx, &source, place, &task).await?;
-        self.models.fetch(&self.ctx, &source, place, &task, turn).await?;
+        self.models.fetch(&self.ctx, turn, &task).await?;
         Ok(std::fs::read(place.path()).unwrap())
     }
 

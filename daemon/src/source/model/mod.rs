@@ -28,7 +28,7 @@ use crate::store::commit;
 use hosts::Hosts;
 use links::Entry;
 use proto::source::{Location, ModelSource};
-use transfer::{Claim, Limits, Outcome, Whole};
+use transfer::{Claim, Limits, Outcome, Wanted, Whole};
 
 /// What a host tells about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,12 @@ pub struct Models {
 /// The turn to fetch one link: as long as it lives, others who want that link wait. Dropping it blocks
 /// for a few file operations.
 #[derive(Debug)]
-pub struct Turn(Option<Claim>);
+pub struct Turn<'a> {
+    source: &'a ModelSource,
+    place: Place<'a>,
+    /// None for a file of this machine.
+    claim: Option<Claim>,
+}
 
 /// How a fetch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,78 +104,71 @@ impl Models {
     ///
     /// # Errors
     /// When the disk refuses, or the others get nowhere for an hour.
-    pub async fn turn(
+    pub async fn turn<'a>(
         &self,
         ctx: &Ctx,
-        source: &ModelSource,
-        place: Place<'_>,
+        source: &'a ModelSource,
+        place: Place<'a>,
         task: &Task,
-    ) -> Result<Turn, ModelError> {
-        if let Location::File(_) = source.location() {
-            return Ok(Turn(None));
-        }
-        Claim::take(ctx, &place.hidden().await?, source, task).await.map(|claim| Turn(Some(claim)))
+    ) -> Result<Turn<'a>, ModelError> {
+        let claim = match source.location() {
+            Location::File(_) => None,
+            _ => Some(Claim::take(ctx, &place.hidden().await?, source, task).await?),
+        };
+        Ok(Turn { source, place, claim })
     }
 
-    /// Fetches a model to its place, replacing what is there. What an earlier call left, in this process
+    /// Fetches a model to the place that the turn is for, replacing what is there. What an earlier call left, in this process
     /// or another, is gone on with. `task` should count bytes. Cancel-safe: parts stay for a later call,
     /// and only complete files are ever left under `place`.
     ///
     /// # Errors
     /// The kind tells missing from forbidden, unreachable and no space.
-    pub async fn fetch(
-        &self,
-        ctx: &Ctx,
-        source: &ModelSource,
-        place: Place<'_>,
-        task: &Task,
-        turn: Turn,
-    ) -> Result<Fetched, ModelError> {
-        let Location::File(path) = source.location() else {
-            return self.transfer(ctx, source, place, task, turn).await;
+    pub async fn fetch(&self, ctx: &Ctx, turn: Turn<'_>, task: &Task) -> Result<Fetched, ModelError> {
+        let Turn { source, place, claim } = turn;
+        let size = match (source.location(), claim) {
+            (Location::File(path), _) => take(ctx, source, path, place).await?,
+            (_, Some(claim)) => {
+                let remote = self.hosts.file(source)?;
+                let wanted = Wanted { remote: &remote, link: source, limits: &self.limits };
+                match transfer::transfer(ctx, wanted, claim, task).await? {
+                    Outcome::Whole(whole) => publish(ctx, source, whole, place).await?,
+                    Outcome::Lost => return Ok(Fetched::Lost),
+                }
+            }
+            // A turn without a claim is for files of this machine only.
+            (_, None) => return Ok(Fetched::Lost),
         };
-        let unfinished = local::take(path, place).await?;
-        let size = place.prove(source, unfinished.path().to_owned()).await?;
-        let entry = Entry { source: source.to_string(), size, ..Entry::default() };
-        let dest = place.path();
-        links::publish(ctx, place, entry, move || unfinished.publish(&dest)).await?;
         task.set(size, Some(size));
         Ok(Fetched::Here { size })
     }
+}
 
-    async fn transfer(
-        &self,
-        ctx: &Ctx,
-        source: &ModelSource,
-        place: Place<'_>,
-        task: &Task,
-        turn: Turn,
-    ) -> Result<Fetched, ModelError> {
-        let claim = match turn.0 {
-            Some(claim) => claim,
-            None => Claim::take(ctx, &place.hidden().await?, source, task).await?,
-        };
-        let remote = self.hosts.file(source)?;
-        let whole = match transfer::transfer(ctx, &remote, source, claim, &self.limits, task).await? {
-            Outcome::Whole(whole) => whole,
-            Outcome::Lost => return Ok(Fetched::Lost),
-        };
-        let Whole { path, identity, claim } = whole;
-        let publish = async {
-            let size = place.prove(source, path.clone()).await?;
-            let Identity { sha256, commit, validator: etag, .. } = identity;
-            let entry = Entry { source: source.to_string(), size, sha256, commit, etag };
-            let dest = place.path();
-            links::publish(ctx, place, entry, move || Ok(commit::publish(&path, &dest)?)).await.map(|()| size)
-        };
-        let published: Result<u64, ModelError> = claim.beating(publish).await;
-        if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
-            claim.finish();
-        }
-        let size = published?;
-        task.set(size, Some(size));
-        Ok(Fetched::Here { size })
+/// Proves a transferred file, gives it its place and returns its size. Then those go on who wait for it.
+async fn publish(ctx: &Ctx, source: &ModelSource, whole: Whole, place: Place<'_>) -> Result<u64, ModelError> {
+    let Whole { path, identity, claim } = whole;
+    let publish = async {
+        let size = place.prove(source, path.clone()).await?;
+        let Identity { sha256, commit, validator: etag, .. } = identity;
+        let entry = Entry { source: source.to_string(), size, sha256, commit, etag };
+        let dest = place.path();
+        links::publish(ctx, place, entry, move || Ok(commit::publish(&path, &dest)?)).await.map(|()| size)
+    };
+    let published: Result<u64, ModelError> = claim.beating(publish).await;
+    if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
+        claim.finish();
     }
+    published
+}
+
+/// Gives a file of this machine its place as a model. Returns its size.
+async fn take(ctx: &Ctx, source: &ModelSource, path: &str, place: Place<'_>) -> Result<u64, ModelError> {
+    let unfinished = local::take(path, place).await?;
+    let size = place.prove(source, unfinished.path().to_owned()).await?;
+    let entry = Entry { source: source.to_string(), size, ..Entry::default() };
+    let dest = place.path();
+    links::publish(ctx, place, entry, move || unfinished.publish(&dest)).await?;
+    Ok(size)
 }
 
 /// Waits before the next attempt, or gives the error back when there is to be none.

@@ -79,7 +79,7 @@ enum Found {
     Taken(Claim),
     /// Took it over; whether nobody else did at the same moment shows in a moment.
     TakenOver(Claim),
-    Busy(Journal),
+    Busy(Box<Journal>),
     /// It changed under the eye.
     Again,
 }
@@ -108,7 +108,7 @@ impl Claim {
                         return Ok(claim);
                     }
                 }
-                Found::Busy(journal) => Other::see(&mut other, journal, link, task)?,
+                Found::Busy(journal) => Other::see(&mut other, *journal, link, task)?,
             }
             tokio::select! {
                 () = ctx.cancel.cancelled() => return Err(ModelError::Cancelled),
@@ -270,7 +270,7 @@ impl Other {
 fn look(dir: &Path, link: String, silent: Option<&Owner>) -> Result<Found, StoreError> {
     let journal = Journal::read(dir)?;
     match journal {
-        Some(journal) if is_alive(&journal, silent) => Ok(Found::Busy(journal)),
+        Some(journal) if is_alive(&journal, silent) => Ok(Found::Busy(Box::new(journal))),
         None if !dir.exists() => claim_anew(dir, link),
         former => {
             let owner = Owner::new();
@@ -305,7 +305,7 @@ fn claim_anew(dir: &Path, link: String) -> Result<Found, StoreError> {
     if commit::claim_dir(staging.path(), dir)? {
         return Ok(Found::Taken(claim));
     }
-    Ok(Journal::read(dir)?.map_or(Found::Again, Found::Busy))
+    Ok(Journal::read(dir)?.map_or(Found::Again, |journal| Found::Busy(Box::new(journal))))
 }
 
 impl Claim {

@@ -4,14 +4,13 @@
 //! A connection that fails gives its part back and asks for another one after a pause, a bounded number
 //! of times without progress between.
 
-use super::data::{Batch, DataFile};
+use super::data::DataFile;
 use super::limits::{Line, Permit};
 use super::pace::Pace;
 use super::parts::{PartId, Parts, Speed};
 use super::{PROGRESS, Stop, Transfer, is_about_parts};
 use crate::source::http::Retries;
 use crate::source::model::error::{Again, ModelError};
-use crate::source::model::hosts::not_a_model;
 use crate::source::model::place::blocking;
 use crate::source::model::remote::{BodyError, Identity, Opened, Remote};
 use bytes::Bytes;
@@ -21,29 +20,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 /// How often progress is shown and the pace is looked at.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Bytes that all connections together may collect before they write.
-const COLLECTED: u64 = 4 << 20;
-
-/// The least and the most that is written at once, in bytes.
-const UNIT: (u64, u64) = (256 << 10, 1 << 20);
-
-/// The longest that bytes wait to be written: a killed process loses them.
-const WRITE_AFTER: Duration = Duration::from_millis(50);
 
 /// Bytes that are reserved at once.
 const RESERVED: usize = 64 << 20;
 
 /// How often bytes are made durable, and after how many at the latest.
-const SYNC: (Duration, u64) = (Duration::from_secs(1), 512 << 20);
-
-/// How many times a new journal is written while a file arrives, at least: what a killed process had
-/// not yet put into it is fetched again.
-const JOURNALS: u64 = 256;
+pub(super) const SYNC: (Duration, u64) = (Duration::from_secs(1), 512 << 20);
 
 /// Whether the host serves parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,29 +40,29 @@ pub(super) enum Mode {
 
 /// A transfer whose size and mode are known.
 pub(super) struct Download<'a, R> {
-    transfer: &'a Transfer<'a, R>,
-    line: Line,
-    mode: Mode,
-    identity: Identity,
-    file: Arc<DataFile>,
+    pub(super) transfer: &'a Transfer<'a, R>,
+    pub(super) line: Line,
+    pub(super) mode: Mode,
+    pub(super) identity: Identity,
+    pub(super) file: Arc<DataFile>,
     state: Mutex<State>,
     /// Told when much was written since the last sync.
-    unsynced: Notify,
+    pub(super) unsynced: Notify,
 }
 
-struct State {
-    parts: Parts,
-    pace: Pace,
-    running: usize,
+pub(super) struct State {
+    pub(super) parts: Parts,
+    pub(super) pace: Pace,
+    pub(super) running: usize,
     /// Bytes written when the journal and when a sync was last asked for.
-    journalled: u64,
-    synced: u64,
+    pub(super) journalled: u64,
+    pub(super) synced: u64,
     watched: Instant,
     /// When people were last told of a failure; many connections break at once.
     told: Option<Instant>,
 }
 
-type Body = BoxStream<'static, Result<Bytes, BodyError>>;
+pub(super) type Body = BoxStream<'static, Result<Bytes, BodyError>>;
 
 impl<'a, R: Remote> Download<'a, R> {
     pub(super) fn new(
@@ -261,86 +246,6 @@ impl<'a, R: Remote> Download<'a, R> {
         Ok(())
     }
 
-    async fn part(&self, id: PartId, opened: Option<(Body, Permit)>) -> Result<(), Stop> {
-        if let Some((body, _permit)) = opened {
-            return self.receive(id, body).await;
-        }
-        let _permit = self.line.connection().await;
-        let range = self.state().parts.range(id);
-        let opened = self.transfer.remote.open(self.transfer.ctx, range.clone(), Some(&self.identity));
-        let dropped = self.state().parts.dropped(id);
-        let opened = tokio::select! {
-            opened = opened => opened?,
-            () = dropped.notified() => return Err(Stop::Again(self.transfer.broken(Some("it was too slow".into())))),
-        };
-        if !opened.is_part || opened.start != range.start {
-            let reason = "the host sent another part than it was asked for";
-            return Err(Stop::Again(self.transfer.broken(Some(reason.into()))));
-        }
-        self.receive(id, opened.body).await
-    }
-
-    /// Receives a part into the file, as far as the connection brings it.
-    async fn receive(&self, id: PartId, mut body: Body) -> Result<(), Stop> {
-        let dropped = self.state().parts.dropped(id);
-        let dropped = dropped.notified();
-        tokio::pin!(dropped);
-        let mut writer = Writer {
-            download: self,
-            id,
-            batch: Batch::at(self.state().parts.range(id).start),
-            pending: None,
-        };
-        let ended = loop {
-            let piece = tokio::select! {
-                biased;
-                piece = body.next() => piece,
-                () = &mut dropped => Some(Err("it was too slow".into())),
-            };
-            let left = self.state().parts.range(id);
-            let left = left.end - left.start;
-            match piece {
-                Some(Ok(piece)) if piece.len() as u64 > left && self.mode == Mode::Stream => {
-                    let reason = "the host sent more than it announced";
-                    return Err(not_a_model(self.transfer.link, reason.to_owned()).into());
-                }
-                Some(Ok(mut piece)) => {
-                    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    let is_last = piece.len() as u64 == left;
-                    writer.push(piece).await?;
-                    if is_last && self.mode == Mode::Parts {
-                        break Ok(());
-                    }
-                }
-                None if left == 0 || self.identity.size.is_none() => break Ok(()),
-                None => break Err(None),
-                Some(Err(error)) => break Err(Some(error)),
-            }
-        };
-        writer.finish().await?;
-        ended.map_err(|source| Stop::Again(self.transfer.broken(source)))
-    }
-
-    /// Notes bytes that were written.
-    fn written(&self, id: PartId, range: Range<u64>) {
-        let written = {
-            let mut journal = self.transfer.claim.journal();
-            journal.written.insert(range.clone());
-            journal.written.len()
-        };
-        let mut state = self.state();
-        state.parts.keep(id, range.end);
-        let step = (self.identity.size.unwrap_or(0) / JOURNALS).clamp(1 << 20, 256 << 20);
-        if written >= state.journalled + step {
-            state.journalled = written;
-            self.transfer.claim.write_soon(false);
-        }
-        if written >= state.synced + SYNC.1 {
-            state.synced = written;
-            self.unsynced.notify_one();
-        }
-    }
-
     /// Reserves the whole file, so that a full disk shows soon, and returns only if it is full. Step by
     /// step: there are filesystems that take a second for gigabytes, and let nobody write meanwhile.
     async fn reserve(&self) -> ModelError {
@@ -378,49 +283,8 @@ impl<'a, R: Remote> Download<'a, R> {
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Only counters, which no panic can leave half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Writes behind the reader's back: one batch is collected while the other is written.
-struct Writer<'a, R> {
-    download: &'a Download<'a, R>,
-    id: PartId,
-    batch: Batch,
-    pending: Option<JoinHandle<Result<Range<u64>, ModelError>>>,
-}
-
-impl<R: Remote> Writer<'_, R> {
-    async fn push(&mut self, piece: Bytes) -> Result<(), Stop> {
-        self.download.state().parts.receive(self.id, piece.len() as u64, Instant::now());
-        self.batch.push(piece);
-        let connections = self.download.state().running.max(1) as u64;
-        let unit = (COLLECTED / connections).clamp(UNIT.0, UNIT.1);
-        if self.batch.is_due(unit, WRITE_AFTER) { self.flush().await } else { Ok(()) }
-    }
-
-    async fn flush(&mut self) -> Result<(), Stop> {
-        self.settle().await?;
-        let next = Batch::at(self.batch.range().end);
-        let (batch, file) = (std::mem::replace(&mut self.batch, next), self.download.file.clone());
-        self.pending = Some(tokio::task::spawn_blocking(move || file.write(&batch).map(|()| batch.range())));
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), Stop> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        let writing = |is| self.download.state().parts.writing(self.id, is, Instant::now());
-        writing(true);
-        let range = pending.await.unwrap_or(Err(ModelError::Panicked)).map_err(Stop::Failed)?;
-        writing(false);
-        self.download.written(self.id, range);
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<(), Stop> {
-        self.flush().await?;
-        self.settle().await
     }
 }

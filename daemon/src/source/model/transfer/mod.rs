@@ -3,8 +3,8 @@
 //!
 //! [`claim`] decides whose the transfer is, and its [`journal`] says which bytes are there. The first
 //! answer tells the file's size and whether parts can be had; then [`connections`] run side by side,
-//! as many as [`pace`] finds useful and [`limits`] allow, each with one of the [`parts`] at a time. What
-//! arrives is written without copying; a sync in the background makes it durable.
+//! as many as [`pace`] finds useful and [`limits`] allow, each with one [`part`] of the [`parts`] at a time.
+//! What arrives is written without copying; a sync in the background makes it durable.
 //!
 //! Dropping the future at any point stops it: the parts stay, the journal says that nobody fetches, and
 //! writes that are under way end by themselves. Each of those writes at most a megabyte of the file's
@@ -17,6 +17,7 @@ mod journal;
 mod limits;
 mod owner;
 mod pace;
+mod part;
 mod parts;
 mod ranges;
 
@@ -71,17 +72,24 @@ pub(super) struct Whole {
     pub(super) claim: Claim,
 }
 
-/// Transfers the file behind a link into the claim's directory. `task` should count bytes. Failures that
-/// may pass are told to `ctx` and tried again. Cancel-safe.
+/// What is to be transferred, and within which bounds.
+#[derive(Debug)]
+pub(super) struct Wanted<'a, R> {
+    pub(super) remote: &'a R,
+    pub(super) link: &'a ModelSource,
+    pub(super) limits: &'a Limits,
+}
+
+/// Transfers a file into the claim's directory. `task` should count bytes. Failures that may pass are
+/// told to `ctx` and tried again. Cancel-safe.
 pub(super) async fn transfer<R: Remote>(
     ctx: &Ctx,
-    remote: &R,
-    link: &ModelSource,
+    wanted: Wanted<'_, R>,
     claim: Claim,
-    limits: &Limits,
     task: &Task,
 ) -> Result<Outcome, ModelError> {
     task.detail("");
+    let Wanted { remote, link, limits } = wanted;
     let transfer = Transfer { ctx, remote, link, limits, task, claim: &claim };
     let result = tokio::select! {
         biased;

@@ -79,8 +79,12 @@ pub(super) struct Speed {
     pub(super) connections: usize,
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-#[allow(clippy::allow_attributes_without_reason)]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a throughput needs no 53 bits, is not negative, and casts to the nearest size"
+)]
 impl Speed {
     /// Returns what one connection brings, where that is known.
     fn of_one(self) -> Option<f64> {
@@ -327,8 +331,9 @@ mod tests {
             let (start, speed) = (Instant::now(), Speed { rate, connections });
             let mut ids: Vec<PartId> = vec![];
             let ends = std::iter::repeat_n((0, u64::MAX, false), 10_000);
-            for (step, (pick, bytes, breaks)) in steps.into_iter().chain(ends).enumerate() {
-                let now = at(start, step as f64 * 0.2);
+            let mut now = start;
+            for (pick, bytes, breaks) in steps.into_iter().chain(ends) {
+                now += Duration::from_millis(200);
                 while ids.len() < connections {
                     let Some(id) = parts.take(&written, size, speed, now) else { break };
                     ids.push(id);

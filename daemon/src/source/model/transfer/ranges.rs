@@ -19,7 +19,7 @@ impl Ranges {
         let touched = &self.0[first..behind];
         let start = touched.first().map_or(range.start, |have| have.start.min(range.start));
         let end = touched.last().map_or(range.end, |have| have.end.max(range.end));
-        self.0.splice(first..behind, [start..end]);
+        self.0.splice(first..behind, std::iter::once(start..end));
     }
 
     /// Returns how many bytes there are.

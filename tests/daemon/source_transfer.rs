@@ -242,8 +242,8 @@ async fn an_owner_that_was_taken_for_dead_stops() {
             }
         }
     };
-    let (fetched, ()) = tokio::join!(fetcher.fetch(), other);
-    assert_eq!(fetched.unwrap(), Fetched::Lost);
+    let (ended, ()) = tokio::join!(fetcher.fetch(), other);
+    assert_eq!(ended.unwrap(), Fetched::Lost);
     assert_eq!(journal(dir.path()).unwrap()["owner"]["nonce"], "other", "it left the journal alone");
     assert!(!dir.path().join("vae/m.bin").exists());
 }
@@ -260,8 +260,8 @@ async fn a_cancelled_transfer_is_durable_and_nobodys() {
         }
         fetcher.ctx.cancel.cancel();
     };
-    let (fetched, ()) = tokio::join!(fetcher.fetch(), cancel);
-    assert_eq!(fetched.unwrap_err().kind(), ErrorKind::Cancelled);
+    let (ended, ()) = tokio::join!(fetcher.fetch(), cancel);
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
     let left = journal(dir.path()).unwrap();
     assert_eq!((&left["given_up"], &left["synced"]), (&true.into(), &left["written"]));
     Fetcher::new(dir.path(), link).fetch().await.unwrap();

@@ -139,12 +139,12 @@ async fn what_is_there_is_not_fetched_again() {
 async fn a_file_that_changed_meanwhile_is_begun_anew() {
     let (server, dir, link) = host(&Content::synthetic(3, SIZE));
     server.pace(slow());
-    let fetcher = Fetcher::new(dir.path(), link);
-    fetcher.fetch_until(SIZE / 4).await;
+    let here = Fetcher::new(dir.path(), link);
+    here.fetch_until(SIZE / 4).await;
     let content = Content::synthetic(4, SIZE);
     server.put("/m.bin", content.clone());
     server.pace(Pace::default());
-    fetcher.fetch().await.unwrap();
+    here.fetch().await.unwrap();
     assert_here(dir.path(), &content);
 }
 
@@ -152,7 +152,7 @@ async fn a_file_that_changed_meanwhile_is_begun_anew() {
 async fn a_journal_or_file_that_is_damaged_costs_bytes_only() {
     let content = Content::synthetic(5, SIZE);
     let (server, dir, link) = host(&content);
-    let fetcher = Fetcher::new(dir.path(), link);
+    let here = Fetcher::new(dir.path(), link);
     for damage in [
         |journal: &Path| std::fs::write(journal, "{\"schema_version\":1,\"wri").unwrap(),
         |journal: &Path| std::fs::write(journal, "").unwrap(),
@@ -164,11 +164,11 @@ async fn a_journal_or_file_that_is_damaged_costs_bytes_only() {
         },
     ] {
         server.pace(slow());
-        fetcher.fetch_until(SIZE / 4).await;
+        here.fetch_until(SIZE / 4).await;
         damage(&journal_path(dir.path()).unwrap());
     }
     server.pace(Pace::default());
-    fetcher.fetch().await.unwrap();
+    here.fetch().await.unwrap();
     assert_here(dir.path(), &content);
 }
 
@@ -225,7 +225,7 @@ async fn of_two_that_want_one_link_one_fetches_and_the_other_shows_it() {
 async fn an_owner_that_was_taken_for_dead_stops() {
     let (server, dir, link) = host(&Content::synthetic(8, SIZE));
     server.pace(slow());
-    let fetcher = Fetcher::new(dir.path(), link);
+    let here = Fetcher::new(dir.path(), link);
     let other = async {
         while written(dir.path()) < SIZE / 4 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -242,8 +242,8 @@ async fn an_owner_that_was_taken_for_dead_stops() {
             }
         }
     };
-    let (ended, ()) = tokio::join!(fetcher.fetch(), other);
-    assert_eq!(ended.unwrap(), Fetched::Lost);
+    let (fetched, ()) = tokio::join!(here.fetch(), other);
+    assert_eq!(fetched.unwrap(), Fetched::Lost);
     assert_eq!(journal(dir.path()).unwrap()["owner"]["nonce"], "other", "it left the journal alone");
     assert!(!dir.path().join("vae/m.bin").exists());
 }
@@ -253,15 +253,15 @@ async fn a_cancelled_transfer_is_durable_and_nobodys() {
     let content = Content::synthetic(9, SIZE);
     let (server, dir, link) = host(&content);
     server.pace(slow());
-    let fetcher = Fetcher::new(dir.path(), link.clone());
+    let here = Fetcher::new(dir.path(), link.clone());
     let cancel = async {
         while written(dir.path()) < SIZE / 4 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        fetcher.ctx.cancel.cancel();
+        here.ctx.cancel.cancel();
     };
-    let (ended, ()) = tokio::join!(fetcher.fetch(), cancel);
-    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
+    let (fetched, ()) = tokio::join!(here.fetch(), cancel);
+    assert_eq!(fetched.unwrap_err().kind(), ErrorKind::Cancelled);
     let left = journal(dir.path()).unwrap();
     assert_eq!((&left["given_up"], &left["synced"]), (&true.into(), &left["written"]));
     Fetcher::new(dir.path(), link).fetch().await.unwrap();
@@ -278,8 +278,8 @@ async fn a_part_that_is_refused_does_not_cost_the_rest() {
         "/m.bin",
         [Fault::None, refused(), Fault::None, Fault::StallAfter(10_000), Fault::CutAfter(10)],
     );
-    let fetcher = Fetcher::new(dir.path(), link);
-    fetcher.fetch().await.unwrap();
+    let here = Fetcher::new(dir.path(), link);
+    here.fetch().await.unwrap();
     assert_here(dir.path(), &content);
     assert!(server.sent("/m.bin") <= SIZE + SIZE / 10, "{}", server.sent("/m.bin"));
 }
@@ -293,8 +293,8 @@ async fn a_full_disk_is_told_before_the_first_byte_and_keeps_the_parts() {
         return;
     };
     server.pace(slow());
-    let fetcher = Fetcher::new(dir.path(), link);
-    fetcher.fetch_until(SIZE / 4).await;
+    let here = Fetcher::new(dir.path(), link);
+    here.fetch_until(SIZE / 4).await;
     // What was reserved is given back, and taken by someone else.
     let data = std::fs::read_dir(journal_path(dir.path()).unwrap().parent().unwrap()).unwrap().flatten();
     let data =
@@ -303,7 +303,7 @@ async fn a_full_disk_is_told_before_the_first_byte_and_keeps_the_parts() {
     data.set_len(SIZE / 2).unwrap();
     data.set_len(SIZE).unwrap();
     let filler = disk.fill();
-    let error = fetcher.fetch().await.unwrap_err();
+    let error = here.fetch().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disk, "{error:?}");
     assert!(error.hint().unwrap().contains("free some space"));
     std::fs::remove_file(filler).unwrap();

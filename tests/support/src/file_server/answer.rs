@@ -85,6 +85,7 @@ impl Request {
     fn answer(self, fault: Fault) -> Response<Body> {
         match fault {
             Fault::Status(status, headers, body) => answer(status, &borrowed(&headers), body),
+            Fault::NoParts if self.seen.range.is_some() => answer(416, &[], ""),
             Fault::Redirect(to) => answer(302, &[("location", &to)], ""),
             Fault::RedirectSigned(path) => {
                 let host = self.connection.other_name();

@@ -20,6 +20,8 @@ pub enum Fault {
     /// A redirect to this path at the storage host `localhost`, freshly signed. Other hosts than the
     /// path's own may be asked for: see [`super::FileServer::signed`].
     RedirectSigned(String),
+    /// Status 416 for any part. A request for the whole file passes.
+    NoParts,
     /// The whole file whatever range was asked for, without a length.
     Chunked,
     /// The whole file whatever range was asked for, with its length.

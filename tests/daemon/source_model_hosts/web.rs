@@ -3,6 +3,7 @@ use comfyd::config::ModelHosts;
 use comfyd::source::model::ModelError;
 use proto::ErrorKind;
 use std::error::Error;
+use std::fmt::Write as _;
 use support::file_server::{Fault, FileServer, Validator};
 
 fn here() -> Here {
@@ -99,7 +100,7 @@ fn all(error: &ModelError) -> String {
     let mut text = format!("{error} {error:?} {}", error.hint().unwrap_or_default());
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(" {error} {error:?}"));
+        write!(text, " {error} {error:?}").unwrap();
         cause = error.source();
     }
     text

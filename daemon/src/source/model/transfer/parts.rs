@@ -306,7 +306,9 @@ mod tests {
         let (mut parts, start) = (Parts::default(), Instant::now());
         let speed = Speed { rate: 4e6, connections: 4 };
         let ids: Vec<_> = (0..4).map(|n| parts.add(n * 100 * MIB..(n + 1) * 100 * MIB, start)).collect();
-        ids.iter().for_each(|id| parts.ask(*id, start));
+        for id in &ids {
+            parts.ask(*id, start);
+        }
         let told = |parts: &Parts| -> Vec<bool> {
             ids.iter().map(|id| parts.dropped(*id).notified().now_or_never().is_some()).collect()
         };

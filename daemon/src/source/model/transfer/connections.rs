@@ -54,6 +54,10 @@ pub(super) struct State {
     pub(super) parts: Parts,
     pub(super) pace: Pace,
     pub(super) running: usize,
+    /// Those of them that wait before they ask again.
+    pausing: usize,
+    /// The host asked all to wait until then.
+    not_before: Option<Instant>,
     /// Bytes written when the journal and when a sync was last asked for.
     pub(super) journalled: u64,
     pub(super) synced: u64,
@@ -78,6 +82,8 @@ impl<'a, R: Remote> Download<'a, R> {
             parts: Parts::default(),
             pace: Pace::new(now),
             running: 0,
+            pausing: 0,
+            not_before: None,
             journalled: written,
             synced: written,
             watched: now,
@@ -109,6 +115,7 @@ impl<'a, R: Remote> Download<'a, R> {
     async fn connections(&self, range: Range<u64>, first: Opened, permit: Permit) -> Result<(), Stop> {
         let mut connections = FuturesUnordered::new();
         let id = self.state().parts.add(range, Instant::now());
+        self.state().parts.ask(id, Instant::now());
         self.state().running = 1;
         connections.push(self.connection(id, Some((first.body, permit))));
         let mut tick = tokio::time::interval(TICK);
@@ -143,8 +150,13 @@ impl<'a, R: Remote> Download<'a, R> {
 
     /// Takes a part for one more connection, where there should be one. `must`: there is none at all.
     fn next_part(&self, must: bool) -> Option<PartId> {
-        let running = self.state().running;
-        (must || running < self.target()).then(|| self.take()).flatten()
+        let (running, pausing) = {
+            let state = self.state();
+            let told = state.not_before.is_some_and(|until| Instant::now() < until);
+            (state.running, state.pausing + usize::from(told))
+        };
+        // While one waits before it asks again, nobody new asks in its place.
+        (must || (pausing == 0 && running < self.target())).then(|| self.take()).flatten()
     }
 
     fn target(&self) -> usize {
@@ -204,6 +216,7 @@ impl<'a, R: Remote> Download<'a, R> {
             if running > self.target() {
                 return Ok(());
             }
+            self.wait_as_told().await;
             let Some(next) = self.take() else { return Ok(()) };
             id = next;
         }
@@ -229,10 +242,12 @@ impl<'a, R: Remote> Download<'a, R> {
         let now = Instant::now();
         let tell = {
             let mut state = self.state();
-            if asked.is_some() {
+            if let Some(asked) = asked {
                 let received = state.parts.received();
                 state.pace.back_off(now, received);
+                state.not_before = Some(now + asked.min(pause));
             }
+            state.pausing += 1;
             let tell = state.told.is_none_or(|told| now.duration_since(told) > Duration::from_secs(1));
             if tell {
                 state.told = Some(now);
@@ -243,7 +258,16 @@ impl<'a, R: Remote> Download<'a, R> {
             self.transfer.ctx.progress.note(retries.sentence(pause, &error.in_one_line()));
         }
         tokio::time::sleep(pause).await;
+        self.state().pausing -= 1;
         Ok(())
+    }
+
+    /// Waits as long as the host asked all to wait.
+    async fn wait_as_told(&self) {
+        let until = self.state().not_before;
+        if let Some(until) = until {
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 
     /// Reserves the whole file, so that a full disk shows soon, and returns only if it is full. Step by

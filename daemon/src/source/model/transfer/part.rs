@@ -38,6 +38,7 @@ impl<R: Remote> Download<'_, R> {
             return self.receive(id, body).await;
         }
         let _permit = self.line.connection().await;
+        self.state().parts.ask(id, Instant::now());
         let range = self.state().parts.range(id);
         let opened = self.transfer.remote.open(self.transfer.ctx, range.clone(), Some(&self.identity));
         let dropped = self.state().parts.dropped(id);
@@ -142,10 +143,10 @@ impl<R: Remote> Writer<'_, R> {
 
     async fn settle(&mut self) -> Result<(), Stop> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
-        let writing = |is| self.download.state().parts.writing(self.id, is, Instant::now());
-        writing(true);
+        let hold = |is| self.download.state().parts.hold(self.id, is, Instant::now());
+        hold(true);
         let range = pending.await.unwrap_or(Err(ModelError::Panicked)).map_err(Stop::Failed)?;
-        writing(false);
+        hold(false);
         self.download.written(self.id, range);
         Ok(())
     }

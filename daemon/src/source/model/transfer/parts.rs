@@ -63,8 +63,8 @@ struct Part {
     first: Option<Instant>,
     /// When the last bytes came.
     last: Instant,
-    /// The connection waits for the disk.
-    is_writing: bool,
+    /// The connection waits for the disk, or for its turn: not for the host.
+    is_held: bool,
     /// What had been received when, for the last few seconds.
     samples: VecDeque<(Instant, u64)>,
     dropped: Arc<Notify>,
@@ -168,7 +168,7 @@ impl Parts {
             began: now,
             first: None,
             last: now,
-            is_writing: false,
+            is_held: true,
             samples: VecDeque::new(),
             dropped: Arc::default(),
         };
@@ -196,10 +196,18 @@ impl Parts {
         }
     }
 
-    /// Notes that a part's connection waits for the disk from now on, or no more.
-    pub(super) fn writing(&mut self, id: PartId, is_writing: bool, now: Instant) {
+    /// Notes that a part's connection asks the host now.
+    pub(super) fn ask(&mut self, id: PartId, now: Instant) {
+        self.hold(id, false, now);
         if let Some(part) = self.active.get_mut(&id) {
-            part.is_writing = is_writing;
+            part.began = now;
+        }
+    }
+
+    /// Notes that a part's connection waits for something else than the host from now on, or no more.
+    pub(super) fn hold(&mut self, id: PartId, is_held: bool, now: Instant) {
+        if let Some(part) = self.active.get_mut(&id) {
+            part.is_held = is_held;
             part.last = now;
         }
     }
@@ -248,7 +256,7 @@ impl Parts {
         rates.sort_by(f64::total_cmp);
         let usual =
             if rates.len() > 2 { rates.get(rates.len() / 2).copied() } else { self.usual.or(speed.of_one()) };
-        for part in self.active.values().filter(|part| !part.is_writing) {
+        for part in self.active.values().filter(|part| !part.is_held) {
             let slow = usual.zip(part.recent(now)).is_some_and(|(usual, rate)| rate * SLOW < usual);
             if now.duration_since(part.last) >= STALL || (slow && can_replace) {
                 part.dropped.notify_one();
@@ -298,6 +306,9 @@ mod tests {
         let (mut parts, start) = (Parts::default(), Instant::now());
         let speed = Speed { rate: 4e6, connections: 4 };
         let ids: Vec<_> = (0..4).map(|n| parts.add(n * 100 * MIB..(n + 1) * 100 * MIB, start)).collect();
+        for id in &ids {
+            parts.ask(*id, start);
+        }
         let told = |parts: &Parts| -> Vec<bool> {
             ids.iter().map(|id| parts.dropped(*id).notified().now_or_never().is_some()).collect()
         };
@@ -312,7 +323,7 @@ mod tests {
         assert_eq!(told(&parts), [false, false, false, true]);
         parts.watch(speed, false, at(start, 34.0));
         assert_eq!(told(&parts), [false; 4], "nobody can take its place");
-        parts.writing(ids[0], true, at(start, 6.0));
+        parts.hold(ids[0], true, at(start, 6.0));
         parts.watch(speed, false, at(start, 36.0));
         assert_eq!(told(&parts), [false, true, true, true], "one that waits for the disk is not stalled");
     }

@@ -107,11 +107,12 @@ impl Part {
         (elapsed > 0.05).then(|| (self.at - self.start) as f64 / elapsed)
     }
 
-    /// Seconds until it ends, as far as one can tell.
+    /// Seconds until it ends; none as long as nobody can tell, so that no answer is cut before it has
+    /// shown what it brings.
     #[allow(clippy::cast_precision_loss, reason = "a throughput needs no 53 bits")]
     fn time_left(&self, now: Instant, speed: Speed) -> f64 {
-        let rate = self.rate(now).or(speed.of_one()).unwrap_or(1.0).max(1.0);
-        (self.end - self.at) as f64 / rate
+        let rate = self.rate(now).or(speed.of_one());
+        rate.map_or(0.0, |rate| (self.end - self.at) as f64 / rate.max(1.0))
     }
 
     /// Seconds that the host took to answer.
@@ -298,6 +299,14 @@ mod tests {
         assert_eq!(parts.take(&written, size, speed, at(start, 0.2)), None);
         let taken = parts.take(&written, size, speed, at(start, 2.1)).unwrap();
         assert_eq!((parts.range(long), parts.range(taken)), (400_000..1_700_000, 1_700_000..3_000_000));
+    }
+
+    #[test]
+    fn a_part_whose_rate_nobody_knows_is_not_halved() {
+        let (mut parts, start) = (Parts::default(), Instant::now());
+        let speed = Speed { rate: 0.0, connections: 4 };
+        parts.add(0..20 * MIB, start);
+        assert_eq!(parts.take(&Ranges::default(), 20 * MIB, speed, at(start, 0.04)), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use comfyd::supervise::Ready;
 use proto::ErrorKind;
 use proto::lock::Lock;
 use proto::method::CheckOutcome::{Failed, Passed, Skipped};
-use proto::method::{RunAnswer, RunInput};
+use proto::method::{InputSource, RunAnswer, RunInput};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -119,7 +119,10 @@ async fn inputs_are_there_under_the_names_the_workflow_uses() {
     let ready = version.ready().await;
     let file = version.dir.path().join("some file");
     std::fs::write(&file, b"not really an image").unwrap();
-    let input = |name: &str, path: &Path| RunInput { name: name.into(), path: path.display().to_string() };
+    let input = |name: &str, path: &Path| RunInput {
+        name: name.into(),
+        source: InputSource::Path(path.display().to_string()),
+    };
     let name = "мой кот \"1\".png";
     let load = json!({
         "1": {"class_type": "LoadImage", "inputs": {"image": name}},

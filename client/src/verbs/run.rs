@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::render::units::{count, millis};
 use crate::session::Session;
 use proto::ErrorKind;
-use proto::method::{Run, RunAnswer, RunInput};
+use proto::method::{InputSource, Run, RunAnswer, RunInput};
 use serde_json::value::RawValue;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -42,12 +42,15 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let inputs = args.input.iter().map(|(name, path)| {
         // The daemon would fail too, after it started ComfyUI.
         std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        Ok(RunInput { name: name.clone(), path: absolute(path)? })
+        Ok(RunInput { name: name.clone(), source: InputSource::Path(absolute(path)?) })
     });
     let call = Run {
         target: session.target(&args.version_id),
         inputs: inputs.collect::<Result<_, Failure>>()?,
         workflow: read_workflow(&args.workflow)?,
+        job_id: None,
+        comfy_org_api_key: None,
+        deliver: None,
         output_dir: args.output.as_deref().map(absolute).transpose()?,
         timeout_s: args.timeout.map(|limit| limit.as_secs()),
         offline: session.offline(args.offline),
@@ -177,8 +180,17 @@ mod tests {
     fn the_call_survives_the_wire() {
         let target = proto::method::Target { version: "x".to_owned(), cwd: None, comfy_home: None };
         let workflow = one_line("{\"b\": 1, \"a\": 2}").unwrap();
-        let call =
-            Run { target, workflow, inputs: vec![], output_dir: None, timeout_s: Some(5), offline: false };
+        let call = Run {
+            target,
+            workflow,
+            job_id: None,
+            inputs: vec![],
+            comfy_org_api_key: None,
+            deliver: None,
+            output_dir: None,
+            timeout_s: Some(5),
+            offline: false,
+        };
         let read: Run = serde_json::from_str(&serde_json::to_string(&call).unwrap()).unwrap();
         assert_eq!(read.workflow.get(), "{\"b\": 1, \"a\": 2}");
         assert_eq!((read.target.version.as_str(), read.timeout_s), ("x", Some(5)));

@@ -18,7 +18,7 @@ use crate::comfy::{Comfy, ComfyError, History, NodeErrors, Verdict};
 use crate::ctx::Ctx;
 use crate::supervise::Ready;
 use proto::RelPath;
-use proto::method::{RunAnswer, RunInput};
+use proto::method::{InputSource, RunAnswer, RunInput};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,9 +82,13 @@ pub async fn workflow(ctx: &Ctx, ready: &Ready, request: RunRequest) -> Result<R
     }
     Ok(RunAnswer {
         version_id: ready.info.version_id.clone(),
+        job_id: prompt_id.clone(),
         prompt_id,
         outputs,
         cold: ready.started,
+        how: None,
+        queue_ms: 0,
+        recoveries: Vec::new(),
         start_ms: ready.start_ms,
         execute_ms,
         warnings,
@@ -137,13 +141,16 @@ async fn upload(comfy: &Comfy, inputs: &[RunInput]) -> Result<(), RunError> {
     for input in inputs {
         let refused = |reason: String| RunError::Input { name: input.name.clone(), reason };
         let name = RelPath::new(input.name.as_str()).map_err(|error| refused(error.to_string()))?;
-        let metadata = tokio::fs::metadata(&input.path).await;
-        let is_file = metadata.map_err(|error| refused(format!("`{}`: {error}", input.path)))?.is_file();
+        let InputSource::Path(path) = &input.source else {
+            return Err(refused("this build takes only files".to_owned()));
+        };
+        let metadata = tokio::fs::metadata(path).await;
+        let is_file = metadata.map_err(|error| refused(format!("`{path}`: {error}")))?.is_file();
         if !is_file {
-            return Err(refused(format!("`{}` is not a file", input.path)));
+            return Err(refused(format!("`{path}` is not a file")));
         }
         let subfolder = name.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
-        comfy.upload_input(name.file_name(), subfolder, Path::new(&input.path)).await?;
+        comfy.upload_input(name.file_name(), subfolder, Path::new(path)).await?;
     }
     Ok(())
 }

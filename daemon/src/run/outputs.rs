@@ -102,6 +102,8 @@ async fn place(
         place: file.place.clone(),
         mime: mime_guess::from_path(&file.filename).first_or_octet_stream().to_string(),
         bytes,
+        data: None,
+        url: None,
     })
 }
 

@@ -35,6 +35,8 @@ type Reply = oneshot::Sender<Result<Answer, SuperviseError>>;
 pub(super) enum Request {
     /// Make it ready. The asker leaves by dropping the receiver.
     Ensure { launch: Box<Launch>, reply: Reply },
+    /// End the process that was in this state, for it is of no use any more.
+    Condemn { state: InstanceState, reason: String, reply: oneshot::Sender<()> },
     /// Stop it; answered with whether something ran.
     Stop { reply: oneshot::Sender<bool> },
 }
@@ -85,6 +87,12 @@ pub(super) async fn own(
             () = ending.cancelled() => break,
             request = requests.recv() => match request {
                 Some(Request::Ensure { launch, reply }) => owner.ensure(launch, reply).await,
+                Some(Request::Condemn { state, reason, reply }) => {
+                    if owner.is_in(&state) {
+                        owner.has_died(reason).await;
+                    }
+                    reply.send(()).ok();
+                }
                 Some(Request::Stop { reply }) => {
                     // Who asked may have left; it is stopped all the same.
                     reply.send(owner.bring_down().await).ok();
@@ -129,6 +137,10 @@ impl State {
 }
 
 impl Owner {
+    fn is_in(&self, state: &InstanceState) -> bool {
+        self.publish.borrow().as_ref().is_some_and(|published| published.info.state == *state)
+    }
+
     async fn ensure(&mut self, launch: Box<Launch>, reply: Reply) {
         let now = match &self.state {
             State::Down => Now::Down,

@@ -24,10 +24,12 @@ mod instance;
 mod log;
 mod policy;
 mod running;
+mod usage;
 
 pub use error::SuperviseError;
 pub use log::{NodeImport, node_imports};
 pub(crate) use running::blocking;
+pub use usage::{Held, Purpose};
 
 use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};
@@ -44,6 +46,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use usage::Usage;
 
 /// Requests that may queue up at one instance; beyond it callers wait.
 const QUEUE: usize = 64;
@@ -99,6 +102,7 @@ struct Shared {
 struct Handle {
     requests: mpsc::Sender<Request>,
     published: watch::Receiver<Option<Published>>,
+    usage: Usage,
 }
 
 /// A ComfyUI that answers.
@@ -114,7 +118,7 @@ pub struct Ready {
     pub start_ms: u64,
     /// The custom nodes that it looked at when it started.
     pub node_imports: Arc<[NodeImport]>,
-    published: watch::Receiver<Option<Published>>,
+    handle: Handle,
 }
 
 /// How a ready instance ended.
@@ -173,7 +177,7 @@ impl Supervisor {
             started: answer.waited,
             start_ms: millis(since.elapsed()),
             node_imports: answer.node_imports,
-            published: handle.published,
+            handle,
         };
         if let Some(task) = shown {
             task.done(format!("answers at {}", ready.info.url));
@@ -223,7 +227,7 @@ impl Supervisor {
                 let (publish, published) = watch::channel(None);
                 let Shared { state_dir, tasks, ending, .. } = &*self.shared;
                 tasks.spawn(instance::own(state_dir.clone(), received, publish, ending.clone()));
-                Handle { requests, published }
+                Handle { requests, published, usage: Usage::new() }
             })
             .clone()
     }
@@ -236,14 +240,31 @@ impl Supervisor {
 
 impl Handle {
     fn info(&self) -> Option<InstanceInfo> {
-        self.published.borrow().as_ref().map(|published| published.info.clone())
+        let info = self.published.borrow().as_ref().map(|published| published.info.clone())?;
+        Some(InstanceInfo { leases: self.usage.leases(), workflows: self.usage.workflows(), ..info })
     }
 }
 
 impl Ready {
+    /// Claims the instance, until what is returned is dropped.
+    pub fn hold(&self, purpose: Purpose) -> Held {
+        self.handle.usage.hold(purpose)
+    }
+
+    /// Ends this very process, which is of no use any more: all who work with it are told `reason`. Waits
+    /// until it is gone.
+    pub async fn condemn(&self, reason: impl Into<String>) {
+        let (reply, gone) = oneshot::channel();
+        let request = Request::Condemn { state: self.info.state.clone(), reason: reason.into(), reply };
+        // Neither fails before the shutdown, which ends it too.
+        if self.handle.requests.send(request).await.is_ok() {
+            gone.await.ok();
+        }
+    }
+
     /// Waits until this very process is no longer ready, and tells why. Cancel-safe.
     pub async fn ended(&self) -> Ended {
-        let mut published = self.published.clone();
+        let mut published = self.handle.published.clone();
         let gone = |now: &Option<Published>| now.as_ref().is_none_or(|now| now.info.state != self.info.state);
         // An error means that the instance's task is gone: it ends only after the process.
         let last = published.wait_for(gone).await.ok().and_then(|now| (*now).clone());

@@ -31,6 +31,11 @@ impl Running {
             state,
             url: self.url.clone(),
             log: self.log.display().to_string(),
+            device: None,
+            leases: 0,
+            workflows: 0,
+            restarts: 0,
+            adopted: false,
         }
     }
 

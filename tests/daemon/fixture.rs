@@ -1,7 +1,7 @@
 //! A version whose ComfyUI is the fake one, and its supervisor.
 
 use comfyd::ctx::Ctx;
-use comfyd::supervise::{Launch, Ready, Supervisor};
+use comfyd::supervise::{Launch, Patience, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
@@ -24,10 +24,16 @@ pub(crate) struct Version {
 impl Version {
     /// Makes a home with generation `g1`, whose ComfyUI misbehaves as told; starts nothing.
     pub(crate) fn new(misbehaviour: &'static str) -> Self {
+        Self::patient(misbehaviour, Patience::default())
+    }
+
+    /// The same, under a supervisor of this patience.
+    pub(crate) fn patient(misbehaviour: &'static str, patience: Patience) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let supervisor = Supervisor::new(dir.path().join("state"));
+        let (state, socket) = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let supervisor = Supervisor::with_patience(state, socket, patience);
         Self { dir, supervisor, home, misbehaviour }
     }
 
@@ -39,6 +45,7 @@ impl Version {
             generation: generation.to_owned(),
             generation_dir: self.home.join("generations").join(generation),
             extra_model_paths: None,
+            inherited: BTreeMap::new(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             extra_args: Vec::new(),
             port: None,

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -74,8 +75,8 @@ def check(prompt, node, found):
 class Executor:
     """The queue and the one worker thread."""
 
-    def __init__(self, send, misbehaviour):
-        self.send, self.misbehaviour = send, misbehaviour
+    def __init__(self, send, misbehaviour, restart):
+        self.send, self.misbehaviour, self.restart = send, misbehaviour, restart
         self.pending, self.running, self.history, self.cache = [], [], {}, {}
         self.changed = threading.Condition()
         self.interrupted, self.current, self.number = False, None, 0
@@ -87,7 +88,7 @@ class Executor:
             self.changed.notify()
 
     def work(self):
-        while True:
+        while "worker_gone" not in self.misbehaviour:
             with self.changed:
                 self.changed.wait_for(lambda: self.pending)
                 item = self.pending.pop(0)
@@ -98,6 +99,12 @@ class Executor:
             self.client, self.prompt_id, self.messages, self.interrupted = extra.get("client_id"), prompt_id, [], False
             if "worker_dies" in self.misbehaviour:
                 return say("Exception in thread Thread-1 (prompt_worker):\nTraceback (most recent call last):\nKeyError: '5'")
+            if "worker_exits" in self.misbehaviour:
+                sys.exit(0)
+            if "wedge" in self.misbehaviour:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if "exec_restart" in self.misbehaviour:
+                self.restart()
             if "die_running" in self.misbehaviour:
                 say("RuntimeError: CUDA error: an illegal memory access was encountered")
                 os.kill(os.getpid(), signal.SIGABRT)

@@ -1,9 +1,10 @@
 //! Processes that a daemon before this one left behind when it was killed.
 
 use super::Supervisor;
+use super::log;
 use super::record::{self, Record};
 use super::running::{Running, blocking};
-use super::{instance, log};
+use super::state::Loaded;
 use crate::comfy::Comfy;
 use crate::process::Process;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ impl Supervisor {
         for (running, answers) in found.await.into_iter().flatten() {
             let home = running.record.home.clone();
             let path = running.log.clone();
-            let start = blocking(move || instance::Loaded::read(&path, 0)).await;
+            let start = blocking(move || Loaded::read(&path, 0)).await;
             let handle = self.own(|owner| owner.with(running, answers.then_some(start)));
             self.lock().insert(home, handle);
         }

@@ -1,12 +1,13 @@
 //! How one home's process ends, and what follows: the other half of the task in `instance`.
 
 use super::error::SuperviseError;
-use super::instance::{Owner, Reply, State, tell};
+use super::instance::{Owner, Reply, tell};
 use super::log;
 use super::policy::{self, Death};
 use super::ready::Ended;
 use super::record;
 use super::running::{Running, blocking};
+use super::state::State;
 use crate::process::GRACE;
 use proto::method::InstanceState;
 use std::time::Duration;

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub struct Patience {
     /// A process may load.
     pub loading: Duration,
+    /// Until a start that came to nothing is repeated for the first time.
+    pub pause: Duration,
     /// Between two requests to a ready process.
     pub asking: Duration,
     /// Prompts wait and none is executed.
@@ -30,6 +32,7 @@ impl Default for Patience {
             // Generous: from a cold network volume it takes many minutes, and a process that dies is
             // noticed without it.
             loading: Duration::from_secs(20 * 60),
+            pause: Duration::from_millis(500),
             asking: Duration::from_secs(3),
             unexecuted: Duration::from_secs(10),
             idle: Duration::from_secs(60),
@@ -137,6 +140,7 @@ mod tests {
 
     const PATIENCE: Patience = Patience {
         loading: Duration::MAX,
+        pause: Duration::ZERO,
         asking: Duration::from_secs(1),
         unexecuted: Duration::from_secs(10),
         idle: Duration::from_secs(60),

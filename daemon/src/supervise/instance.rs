@@ -1,18 +1,16 @@
 //! The task that owns one home's process. It takes requests one at a time and is the only one that
-//! changes the state; everyone else reads what it publishes. How a process ends is in `ending`.
+//! changes the state (`state`); everyone else reads what it publishes. How a process ends is in `ending`.
 
 use super::error::SuperviseError;
 use super::health::{Patience, Verdict};
-use super::log::{self, NodeImport};
-use super::look::{self, Pending, Seen, Watch};
+use super::look::{self, Pending, Seen};
 use super::policy::{self, Action, Death, Demand, MayStart, Now};
 use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
+use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
 use super::{Launch, Places, millis};
-use proto::method::{InstanceInfo, InstanceState};
-use std::path::Path;
-use std::sync::Arc;
+use proto::method::InstanceState;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,63 +32,6 @@ pub(super) enum Request {
     Stop { reply: oneshot::Sender<bool> },
 }
 
-/// What everyone may see.
-#[derive(Debug, Clone)]
-pub(super) struct Published {
-    pub(super) info: InstanceInfo,
-    /// What it does until it is ready: the last line of its log, or why its start has to wait.
-    pub(super) said: String,
-    /// Which of the home's times of being ready this is, or was the last.
-    pub(super) serving: u64,
-    /// How one of those times ended.
-    pub(super) ended: Option<(u64, Ended)>,
-}
-
-pub(super) enum State {
-    Down,
-    /// It died, and is started again in a moment.
-    Paused {
-        until: Instant,
-        waiting: Vec<Reply>,
-    },
-    Starting(Starting),
-    Ready(Serving),
-}
-
-/// A process that loads.
-pub(super) struct Starting {
-    pub(super) running: Running,
-    since: Instant,
-    pause: Duration,
-    pub(super) starts: u32,
-    pub(super) waiting: Vec<Reply>,
-    /// Whether it goes on loading though nobody waits for it: nobody asked it to begin either.
-    stays: bool,
-}
-
-/// A process that answers.
-pub(super) struct Serving {
-    pub(super) running: Running,
-    start_ms: u64,
-    node_imports: Arc<[NodeImport]>,
-    pub(super) watch: Watch,
-}
-
-/// What the log told of a start, and from where on it is of interest.
-pub(super) struct Loaded {
-    node_imports: Arc<[NodeImport]>,
-    watch_from: u64,
-}
-
-impl Loaded {
-    /// Reads a log from where a start begins in it. Blocks.
-    pub(super) fn read(log: &Path, from: u64) -> Self {
-        let (text, end) = log::read_from(log, from);
-        let watch_from = end.saturating_sub(log::last_start(&text).len() as u64);
-        Self { node_imports: log::node_imports(&text).into(), watch_from }
-    }
-}
-
 /// One home's process, and what is remembered of those before it.
 pub(super) struct Owner {
     pub(super) places: Places,
@@ -106,7 +47,7 @@ pub(super) struct Owner {
     /// How the last process ended that was not asked to, with the end of its log; none after an orderly end.
     pub(super) last_death: Option<(String, Vec<String>)>,
     pub(super) restarts: u32,
-    serving: u64,
+    pub(super) serving: u64,
     began: Instant,
 }
 
@@ -138,8 +79,7 @@ impl Owner {
         match loaded {
             Some(loaded) => {
                 let start_ms = running.record.start_ms.unwrap_or_default();
-                let watch = watch(&running, loaded.watch_from);
-                self.serve(Serving { running, start_ms, node_imports: loaded.node_imports, watch });
+                self.serve(Serving::new(running, start_ms, loaded));
             }
             None => self.load(running, Vec::new(), 0, true),
         }
@@ -224,7 +164,7 @@ impl Owner {
     /// Starts what was asked for last, now or after a pause, unless it keeps dying.
     pub(super) async fn begin(&mut self, waiting: Vec<Reply>) {
         let now = self.clock();
-        match policy::may_start(&self.deaths, now) {
+        match policy::may_start(&self.deaths, now, self.patience.pause) {
             MayStart::Now => self.start(waiting, 1).await,
             MayStart::After(pause) => {
                 let status = self.last_death.as_ref().map_or("", |(status, _)| status);
@@ -325,10 +265,9 @@ impl Owner {
         running.write_record().await;
         let (log, from) = (running.log.clone(), running.log_start);
         let loaded = blocking(move || Loaded::read(&log, from)).await;
-        let watch = watch(&running, loaded.watch_from);
         let (version, url) = (&running.record.version_id, &running.record.url);
         tracing::info!(%version, url, start_ms, "ComfyUI is ready");
-        let serving = Serving { running, start_ms, node_imports: loaded.node_imports, watch };
+        let serving = Serving::new(running, start_ms, loaded);
         let answers: Vec<_> = waiting.iter().map(|_| serving.answer(true, self.serving + 1)).collect();
         // Published first: who is answered may look at once.
         self.serve(serving);
@@ -374,74 +313,6 @@ impl Owner {
     pub(super) fn clock(&self) -> Duration {
         self.began.elapsed()
     }
-
-    fn publish(&self, running: &Running, state: InstanceState) {
-        let info = running.info(state);
-        let ended = self.publish.borrow().as_ref().and_then(|published| published.ended.clone());
-        let published = Published { info, said: String::new(), serving: self.serving, ended };
-        self.publish.send_replace(Some(published));
-    }
-
-    pub(super) fn publish_again(&self, state: InstanceState, said: String) {
-        self.publish.send_modify(|published| {
-            if let Some(published) = published {
-                (published.info.state, published.said) = (state, said);
-            }
-        });
-    }
-
-    /// Keeps how this time of being ready ended. Seen with the state that is published next.
-    pub(super) fn end_serving(&self, ended: Ended) {
-        self.publish.send_if_modified(|published| {
-            if let Some(published) = published {
-                published.ended = Some((self.serving, ended));
-            }
-            false
-        });
-    }
-}
-
-impl State {
-    /// Waits until the process has ended, for ever when there is none; tells how. Cancel-safe.
-    async fn death(&mut self) -> String {
-        let process = match self {
-            Self::Down | Self::Paused { .. } => std::future::pending().await,
-            Self::Starting(starting) => &mut starting.running.process,
-            Self::Ready(serving) => &mut serving.running.process,
-        };
-        match process.wait().await {
-            Ok(Some(status)) if status.success() => "it ended by itself, with exit status 0".to_owned(),
-            Ok(Some(status)) => status.to_string(),
-            Ok(None) => "it ended; how is not known, for an earlier daemon started it".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-}
-
-impl Starting {
-    fn state(&self) -> InstanceState {
-        InstanceState::Starting { pid: self.running.process.pid(), for_ms: millis(self.since.elapsed()) }
-    }
-}
-
-impl Serving {
-    fn state(&self) -> InstanceState {
-        InstanceState::Ready { pid: self.running.process.pid(), start_ms: self.start_ms }
-    }
-
-    fn answer(&self, waited: bool, serving: u64) -> Answer {
-        Answer {
-            info: self.running.info(self.state()),
-            comfy: self.running.comfy.clone(),
-            waited,
-            node_imports: Arc::clone(&self.node_imports),
-            serving,
-        }
-    }
-}
-
-fn watch(running: &Running, from: u64) -> Watch {
-    Watch::new(running.log.clone(), from, running.process.pid(), running.comfy.clone())
 }
 
 /// Tells whether two launches start the same: what is remembered of one holds for the other.

@@ -99,9 +99,6 @@ const FRUITLESS: usize = 5;
 /// The same for deaths of any kind: one every 20 s.
 const MANY: usize = 30;
 
-/// Pause after the first fruitless start; each that follows makes it four times as long.
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -131,9 +128,9 @@ pub(super) enum MayStart {
 }
 
 /// Decides whether something is started that died at these times, the earliest first. Starts that come to
-/// nothing are repeated after longer and longer pauses, and then not any more for a while; what was of use
-/// is started again at once, unless it dies all the time.
-pub(super) fn may_start(deaths: &[Death], now: Duration) -> MayStart {
+/// nothing are repeated after pauses, the first one this long and each that follows four times as long, and
+/// then not any more for a while. What was of use is started again at once, unless it dies all the time.
+pub(super) fn may_start(deaths: &[Death], now: Duration, pause: Duration) -> MayStart {
     let recent: Vec<&Death> = deaths.iter().filter(|death| death.at + WINDOW > now).collect();
     let fruitless = recent.iter().rev().take_while(|death| death.served < SETTLED).count();
     let forgotten = |limit: usize| recent.len().checked_sub(limit).map(|index| recent[index].at + WINDOW);
@@ -145,7 +142,7 @@ pub(super) fn may_start(deaths: &[Death], now: Duration) -> MayStart {
         };
     }
     let Some(last) = recent.last().filter(|_| fruitless > 0) else { return MayStart::Now };
-    let pause = (1..fruitless).fold(PAUSE, |pause, _| (pause * 4).min(LONGEST_PAUSE));
+    let pause = (1..fruitless).fold(pause, |pause, _| (pause * 4).min(LONGEST_PAUSE));
     match (last.at + pause).saturating_sub(now) {
         Duration::ZERO => MayStart::Now,
         rest => MayStart::After(rest),
@@ -196,6 +193,8 @@ mod tests {
         assert!(!start_again(&["ModuleNotFoundError".to_owned()], false, 1), "it would die again");
     }
 
+    const PAUSE: Duration = Duration::from_millis(500);
+
     fn deaths(at: &[(u64, u64)]) -> Vec<Death> {
         let seconds = Duration::from_secs;
         at.iter().map(|(at, served)| Death { at: seconds(*at), served: seconds(*served) }).collect()
@@ -219,7 +218,7 @@ mod tests {
             (&[(5, 0), (6, 0), (7, 0), (8, 0), (9, 0)], 605, MayStart::Now),
         ];
         for (at, now, expected) in table {
-            assert_eq!(may_start(&deaths(at), Duration::from_secs(now)), expected, "{at:?} at {now}");
+            assert_eq!(may_start(&deaths(at), Duration::from_secs(now), PAUSE), expected, "{at:?} at {now}");
         }
     }
 
@@ -230,7 +229,7 @@ mod tests {
         fn there_is_an_end_to_every_loop(lives in proptest::collection::vec((0_u64..40, 0_u64..40), 1..200)) {
             let (mut now, mut died, mut starts) = (Duration::ZERO, Vec::<Death>::new(), Vec::new());
             for (loading, served) in lives {
-                match may_start(&died, now) {
+                match may_start(&died, now, PAUSE) {
                     MayStart::Now => {}
                     MayStart::After(pause) => {
                         proptest::prop_assert!(pause <= LONGEST_PAUSE && died.last().unwrap().served < SETTLED);
@@ -239,7 +238,7 @@ mod tests {
                     MayStart::Not { until, .. } => {
                         proptest::prop_assert!(until > now && until <= now + WINDOW);
                         now = until;
-                        let again = may_start(&died, now);
+                        let again = may_start(&died, now, PAUSE);
                         proptest::prop_assert!(!matches!(again, MayStart::Not { .. }), "{again:?}");
                     }
                 }

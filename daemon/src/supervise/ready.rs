@@ -1,10 +1,11 @@
 //! A ComfyUI that answers, for those who work with it.
 
 use super::Handle;
-use super::instance::{Published, Request};
+use super::instance::Request;
 use super::log::NodeImport;
 use super::millis;
 use super::running::Answer;
+use super::state::Published;
 use super::usage::{Held, Purpose};
 use crate::comfy::Comfy;
 use proto::method::{InstanceInfo, InstanceState};

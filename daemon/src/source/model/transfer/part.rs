@@ -14,10 +14,10 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// Bytes that all connections together may collect before they write.
+/// Bytes that the connections of all transfers together may collect before they write.
 const COLLECTED: u64 = 4 << 20;
 
-/// More connections than this do not collect while they write: they are enough to keep the line busy,
+/// More connections than this, of all transfers, do not collect while they write: they are enough to keep the line busy,
 /// and each of them holds a megabyte or two.
 const WRITE_BEHIND: usize = 8;
 
@@ -127,7 +127,7 @@ impl<R: Remote> Writer<'_, R> {
     async fn push(&mut self, piece: Bytes) -> Result<(), Stop> {
         self.download.state().parts.receive(self.id, piece.len() as u64, Instant::now());
         self.batch.push(piece);
-        let connections = self.download.state().running.max(1) as u64;
+        let connections = self.download.line.connections_in_all() as u64;
         let unit = (COLLECTED / connections).clamp(UNIT.0, UNIT.1);
         if self.batch.is_due(unit, WRITE_AFTER) { self.flush().await } else { Ok(()) }
     }
@@ -137,7 +137,7 @@ impl<R: Remote> Writer<'_, R> {
         let next = Batch::at(self.batch.range().end);
         let (batch, file) = (std::mem::replace(&mut self.batch, next), self.download.file.clone());
         self.pending = Some(tokio::task::spawn_blocking(move || file.write(&batch).map(|()| batch.range())));
-        let connections = self.download.state().running;
+        let connections = self.download.line.connections_in_all();
         if connections > WRITE_BEHIND { self.settle().await } else { Ok(()) }
     }
 

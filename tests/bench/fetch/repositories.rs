@@ -4,7 +4,11 @@
 //! seconds that it took. A daemon has talked to some host before, so a look at the first one comes before the clock:
 //! it reads the system's certificates, which happens once in a daemon's life.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails says where, and tells a figure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that fails says where, and tells a figure"
+)]
 
 use comfyd::config::Config;
 use comfyd::ctx::Ctx;

@@ -11,6 +11,7 @@ use crate::source::model::remote::Remote;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -136,7 +137,14 @@ impl<R: Remote> Writer<'_, R> {
         self.settle().await?;
         let next = Batch::at(self.batch.range().end);
         let (batch, file) = (std::mem::replace(&mut self.batch, next), self.download.file.clone());
-        self.pending = Some(tokio::task::spawn_blocking(move || file.write(&batch).map(|()| batch.range())));
+        let in_order = self.download.in_order.clone();
+        self.pending = Some(tokio::task::spawn_blocking(move || {
+            file.write(&batch)?;
+            if let Some(in_order) = in_order {
+                in_order.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
+            }
+            Ok(batch.range())
+        }));
         let connections = self.download.line.connections_in_all();
         if connections > WRITE_BEHIND { self.settle().await } else { Ok(()) }
     }

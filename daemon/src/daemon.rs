@@ -5,6 +5,7 @@ use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
 use crate::signals;
 use crate::source::Sources;
+use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
 use crate::supervise::Supervisor;
@@ -27,6 +28,8 @@ pub struct Daemon {
     pub jobs: Jobs,
     /// ComfyUI processes.
     pub supervisor: Supervisor,
+    /// How versions become ready.
+    pub starter: Starter,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -73,9 +76,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
+    let jobs = Jobs::new(sources.clone(), work.clone());
+    let supervisor = Supervisor::new(config.state_dir.clone());
     let daemon = Arc::new(Daemon {
-        jobs: Jobs::new(sources.clone(), work.clone()),
-        supervisor: Supervisor::new(config.state_dir.clone()),
+        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
+        jobs,
+        supervisor,
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),

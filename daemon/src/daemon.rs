@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
+use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
 use crate::store::commit::{StoreError, create_dir_all};
@@ -27,6 +28,8 @@ pub struct Daemon {
     pub jobs: Jobs,
     /// ComfyUI processes.
     pub supervisor: Supervisor,
+    /// Workflows that wait or run.
+    pub workflows: Workflows,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -76,6 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let daemon = Arc::new(Daemon {
         jobs: Jobs::new(sources.clone(), work.clone()),
         supervisor: Supervisor::new(config.state_dir.clone()),
+        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),
@@ -91,6 +95,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
     work.cancel();
+    bounded("workflows", daemon.workflows.ended()).await;
     bounded("realizes", daemon.jobs.ended()).await;
     bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
     bounded("connections", server.ended()).await;

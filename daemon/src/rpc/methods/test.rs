@@ -11,6 +11,7 @@ use crate::start::{Address, start};
 use crate::store::inspect::file_size;
 use proto::Lock;
 use proto::method::{Check, CheckOutcome, Test, TestAnswer};
+use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
@@ -18,7 +19,7 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
     let parts = (request, Address::default());
     let (realization, ready) = start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, parts).await?;
     let (present, mut checks) = present(&realization);
-    checks.extend(run::checks(ctx, &ready, &present).await?);
+    checks.extend(run::checks(ctx, &ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
     Ok(TestAnswer { version_id: loaded.spec.version_id, passed, checks })
 }

@@ -37,6 +37,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 const PURE: &[&str] = &[
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
+    "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",

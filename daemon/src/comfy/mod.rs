@@ -172,6 +172,20 @@ impl Comfy {
         self.post("POST /queue", "queue", &serde_json::json!({ "delete": [prompt_id] })).await
     }
 
+    /// Returns how many prompts it has, the running one included. The cheapest request there is.
+    pub async fn queue_remaining(&self) -> Result<u64, ComfyError> {
+        let answer: Value =
+            self.json("GET /prompt", self.request(Method::GET, &["prompt"], Duration::from_secs(5))).await?;
+        Ok(answer["exec_info"]["queue_remaining"].as_u64().unwrap_or(0))
+    }
+
+    /// Asks it to give back the memory of models and of cached results. It does so after the prompt that
+    /// runs, and answers before.
+    pub async fn free(&self) -> Result<(), ComfyError> {
+        self.post("POST /free", "free", &serde_json::json!({ "unload_models": true, "free_memory": true }))
+            .await
+    }
+
     /// Uploads a file into the input directory, replacing one of the same name.
     pub async fn upload_input(&self, name: &str, subfolder: &str, path: &Path) -> Result<(), ComfyError> {
         let what = "POST /upload/image";

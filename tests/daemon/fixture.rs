@@ -1,7 +1,7 @@
 //! A version whose ComfyUI is the fake one, and its supervisor.
 
 use comfyd::ctx::Ctx;
-use comfyd::supervise::{Launch, Ready, Supervisor};
+use comfyd::supervise::{Gpus, Launch, Limits, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
@@ -27,7 +27,8 @@ impl Version {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let supervisor = Supervisor::new(dir.path().join("state"));
+        let supervisor =
+            Supervisor::new(dir.path().join("state"), Gpus::of_table(Vec::new), Limits::default());
         Self { dir, supervisor, home, misbehaviour }
     }
 
@@ -43,6 +44,7 @@ impl Version {
             extra_args: Vec::new(),
             port: None,
             listen: None,
+            device: None,
         }
     }
 

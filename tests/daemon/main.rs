@@ -4,6 +4,7 @@
 mod fixture;
 mod layers;
 mod readme;
+mod room;
 mod run;
 mod source_git;
 mod source_model;

@@ -143,6 +143,9 @@ class Handler(BaseHTTPRequestHandler):
             running = [item[1] for item in executor.running]
             executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
             self.answer()
+        elif verb == "free":
+            nodes.say("freed")
+            self.answer()
         else:
             self.answer(status=404)
 

@@ -116,7 +116,7 @@ impl Work {
         let deadline = self.request.timeout.map(|limit| (Instant::now() + limit, limit));
         let began = Instant::now();
         tell(WorkflowState::Queued);
-        let mut turn = Some(self.turn(ctx, turns, deadline).await?);
+        let turn = self.turn(ctx, turns, deadline).await?;
         course.queue_ms = millis(began.elapsed());
         tell(WorkflowState::Running);
         ctx.progress.phase("run");
@@ -135,19 +135,16 @@ impl Work {
                 api_key: self.request.api_key.as_ref(),
                 deadline,
             };
-            let error = match attempt(ctx, &ready, prompt).await {
-                Ok(executed) => {
-                    // The next one may go while this one's outputs are copied.
-                    drop(turn.take());
-                    tell(WorkflowState::Delivering);
-                    let took = posted.elapsed();
-                    let answer = self.answer(ctx, &ready, &course, (executed, took)).await?;
-                    return Ok(Finished { answer, _held: Some(held) });
-                }
+            let done = match attempt(ctx, &ready, prompt).await {
+                Ok(executed) => self.answer(ctx, &ready, &course, (executed, posted)).await,
+                Err(error) => Err(error),
+            };
+            let error = match done {
+                Ok(answer) => return Ok(Finished { answer, _held: Some(held) }),
                 Err(error) => error,
             };
             if matches!(error, RunError::Cancelled | RunError::Timeout(_)) {
-                leave(shared, ready, course.prompt_id, (turn.take(), held));
+                leave(shared, ready, course.prompt_id, (turn, held));
                 return Err(error);
             }
             self.recover(ctx, &ready, &mut course, error).await?;
@@ -217,8 +214,9 @@ impl Work {
         ctx: &Ctx,
         ready: &Ready,
         course: &Course,
-        (executed, took): (Executed, Duration),
+        (executed, posted): (Executed, Instant),
     ) -> Result<RunAnswer, RunError> {
+        let took = posted.elapsed();
         let Executed { history, mut warnings } = executed;
         let output_dir = self.request.output_dir.as_deref();
         let outputs = outputs::collect(&ready.comfy, &self.request.home, &history, output_dir).await?;
@@ -263,7 +261,7 @@ fn leave(
     shared: &Arc<Shared>,
     ready: Ready,
     prompt_id: String,
-    kept: (Option<OwnedSemaphorePermit>, Held),
+    kept: (OwnedSemaphorePermit, Held),
 ) {
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {

@@ -125,9 +125,8 @@ impl Config {
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
-            max_queue: places::text(get, "COMFYD_MAX_QUEUE").map_or(Ok(MAX_QUEUE), |text| {
-                text.parse().map_err(|_| ConfigError::MaxQueue(text))
-            })?,
+            max_queue: places::text(get, "COMFYD_MAX_QUEUE")
+                .map_or(Ok(MAX_QUEUE), |text| text.parse().map_err(|_| ConfigError::MaxQueue(text)))?,
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),

@@ -1,12 +1,12 @@
 //! Workflows, against a ComfyUI that can misbehave.
 
-use crate::fixture::{PATIENCE, Version, eventually};
+use crate::fixture::{Version, eventually};
 use comfyd::ctx::Ctx;
 use comfyd::run::{Graph, RunError, RunRequest, checks};
 use proto::ErrorKind;
 use proto::lock::Lock;
 use proto::method::CheckOutcome::{Failed, Passed, Skipped};
-use proto::method::{InputSource, RunAnswer, RunInput};
+use proto::method::RunAnswer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,9 +119,7 @@ async fn a_refused_workflow_is_explained_node_by_node() {
     assert_eq!(error.kind(), ErrorKind::Workflow);
     assert_eq!(
         error.details(),
-        [
-            "node 5 (UpscaleModelLoader): model_name: there is no `goods.pth`; there is `good.pth`"
-        ]
+        ["node 5 (UpscaleModelLoader): model_name: there is no `goods.pth`; there is `good.pth`"]
     );
     assert!(error.hint().unwrap().contains("models"));
     // With another output that is valid ComfyUI says yes and leaves the first one out.
@@ -129,8 +127,13 @@ async fn a_refused_workflow_is_explained_node_by_node() {
     let answer = run(&version, version.request(&upscale)).await.unwrap();
     assert_eq!((answer.outputs.len(), answer.warnings.len()), (1, 1));
     assert!(answer.warnings[0].contains("skipped by ComfyUI: node 5"), "{:?}", answer.warnings);
-    let error = run(&version, version.request(&json!({"1": {"class_type": "SaveImages", "inputs": {}}}))).await.unwrap_err();
-    assert_eq!(error.details(), ["node 1: there is no class `SaveImages`; there is `SaveImage`"]);
+    let error = run(&version, version.request(&json!({"1": {"class_type": "SaveImages", "inputs": {}}})))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.details(),
+        ["node 1: there is no class `SaveImages`; there is `SaveImage`, `LoadImage`"]
+    );
     version.supervisor.shutdown().await;
 }
 

@@ -70,7 +70,9 @@ async fn encoded(file: &OutputFile) -> Result<String, RunError> {
         return Err(RunError::TooLarge { file: file.filename.clone(), mib: MAX_IN_ANSWER >> 20 });
     }
     let path = PathBuf::from(&file.path);
-    let read = move || std::fs::read(&path).map(|content| STANDARD.encode(content)).map_err(StoreError::at("read", path));
+    let read = move || {
+        std::fs::read(&path).map(|content| STANDARD.encode(content)).map_err(StoreError::at("read", path))
+    };
     Ok(blocking(read).await?)
 }
 

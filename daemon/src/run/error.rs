@@ -146,7 +146,9 @@ impl RunError {
             Self::Input { kind, .. } => *kind,
             Self::Bucket(error) => error.kind(),
             Self::Comfy(error) => error.kind(),
-            Self::Failed(_) | Self::Interrupted | Self::Output { .. } | Self::Stale { .. } => ErrorKind::Execution,
+            Self::Failed(_) | Self::Interrupted | Self::Output { .. } | Self::Stale { .. } => {
+                ErrorKind::Execution
+            }
             Self::Lost | Self::Died { .. } => ErrorKind::Instance,
             Self::Timeout(_) => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,

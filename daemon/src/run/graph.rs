@@ -67,10 +67,11 @@ impl Graph {
             }
             let inputs = self.prompt.get(node).and_then(|node| node.get("inputs")).and_then(Value::as_object);
             // A link is `[node, output]`.
-            let links = inputs.into_iter().flatten().filter_map(|(_, value)| match value.as_array()?.as_slice() {
-                [node, output] if output.is_u64() => node.as_str(),
-                _ => None,
-            });
+            let links =
+                inputs.into_iter().flatten().filter_map(|(_, value)| match value.as_array()?.as_slice() {
+                    [node, output] if output.is_u64() => node.as_str(),
+                    _ => None,
+                });
             next.extend(links.filter(|node| self.classes.contains_key(*node)));
         }
         found

@@ -91,7 +91,12 @@ impl Workflows {
     ///
     /// # Errors
     /// See [`RunError`]. Those of a job are shared by all who asked for it.
-    pub async fn run(&self, ctx: &Ctx, request: RunRequest, start: Start) -> Result<RunAnswer, Arc<RunError>> {
+    pub async fn run(
+        &self,
+        ctx: &Ctx,
+        request: RunRequest,
+        start: Start,
+    ) -> Result<RunAnswer, Arc<RunError>> {
         let shared = &self.shared;
         let mut request = request;
         let graph = tokio::select! {

@@ -18,19 +18,8 @@ const OFFERED: usize = 3;
 
 /// What files of models end in. Other values from lists may be valid though they are not listed: a node
 /// may check them itself (`VALIDATE_INPUTS`), and ComfyUI does not tell which ones do.
-const MODELS: &[&str] = &[
-    ".safetensors",
-    ".sft",
-    ".ckpt",
-    ".pt",
-    ".pt2",
-    ".pth",
-    ".bin",
-    ".pkl",
-    ".gguf",
-    ".onnx",
-    ".engine",
-];
+const MODELS: &[&str] =
+    &[".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx", ".engine"];
 
 /// Checks a workflow and returns the nodes that it is executed for.
 ///
@@ -152,7 +141,9 @@ mod tests {
 
     #[test]
     fn models_are_sought_in_lists_of_both_generations() {
-        let class = |input| Arc::new(serde_json::from_value(json!({"input": {"required": {"name": input}}})).unwrap());
+        let class = |input| {
+            Arc::new(serde_json::from_value(json!({"input": {"required": {"name": input}}})).unwrap())
+        };
         let classes = BTreeMap::from([
             ("Old", class(json!([["a.safetensors"], {}]))),
             ("New", class(json!(["COMBO", {"options": ["a.safetensors"]}]))),

@@ -136,7 +136,10 @@ mod tests {
                 exception("RuntimeError", "CUDA error: an illegal memory access was encountered"),
                 Some(Symptom::Poisoned),
             ),
-            (exception("AcceleratorError", "CUDA error: device-side assert triggered"), Some(Symptom::Poisoned)),
+            (
+                exception("AcceleratorError", "CUDA error: device-side assert triggered"),
+                Some(Symptom::Poisoned),
+            ),
             (exception("ValueError", "no"), None),
             (died(false), Some(Symptom::Died)),
             (died(true), None),

@@ -10,7 +10,7 @@ use super::{Graph, RunError, RunRequest, Start};
 use crate::ctx::Ctx;
 use crate::supervise::{Held, Purpose, Ready, blocking};
 use futures_util::FutureExt as _;
-use proto::method::{RunAnswer, WorkflowState, Warmth};
+use proto::method::{RunAnswer, Warmth, WorkflowState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,9 @@ impl Work {
             Some(Record { answer: Some(answer), .. }) if are_there(&answer).await => {
                 return Ok(Finished { answer, _held: None });
             }
-            known => known.map(|record| record.prompt_id),
+            // What it made is gone: it is made again.
+            Some(Record { answer: Some(_), .. }) | None => None,
+            Some(posted) => Some(posted.prompt_id),
         };
         let done = self.run_anew(ctx, shared, (turns, &tell), earlier).await;
         let (paths, records, key) = (self.inputs.paths(), shared.records.clone(), self.key.clone());
@@ -257,12 +259,7 @@ impl Course {
 }
 
 /// Takes a prompt back behind the asker's back: until ComfyUI has let go of it, it keeps its turn.
-fn leave(
-    shared: &Arc<Shared>,
-    ready: Ready,
-    prompt_id: String,
-    kept: (OwnedSemaphorePermit, Held),
-) {
+fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (OwnedSemaphorePermit, Held)) {
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
         tokio::select! {

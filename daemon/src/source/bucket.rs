@@ -12,6 +12,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as Key;
 use object_store::signer::Signer;
 use object_store::{Attribute, Attributes, ClientOptions, ObjectStore, RetryConfig};
+use percent_encoding::percent_decode_str;
 use proto::ErrorKind;
 use proto::method::BucketTarget;
 use reqwest::Method;
@@ -108,13 +109,15 @@ impl Bucket {
                 (store.clone(), store)
             }
             "gs" => {
-                let store = google(hosts, &name).build().map_err(|_| unusable("its credentials are not valid"))?;
+                let store =
+                    google(hosts, &name).build().map_err(|_| unusable("its credentials are not valid"))?;
                 let store = Arc::new(store);
                 (store.clone(), store)
             }
             _ => return Err(address()),
         };
-        let prefix = url.path().trim_matches('/').to_owned();
+        // The crate escapes what must be escaped.
+        let prefix = percent_decode_str(url.path().trim_matches('/')).decode_utf8_lossy().into_owned();
         Ok(Self { store, signer, name, prefix, link: Duration::from_secs(target.link_s) })
     }
 

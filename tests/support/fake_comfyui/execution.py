@@ -1,7 +1,6 @@
 """Validation, execution and history of the fake ComfyUI, as in 0.3.75: what is cached is not run again."""
 import json
 import os
-import signal
 import threading
 import time
 import traceback
@@ -114,7 +113,7 @@ class Executor:
                 return say("Exception in thread Thread-1 (prompt_worker):\nTraceback (most recent call last):\nKeyError: '5'")
             if self.meets("die_running"):
                 say("RuntimeError: CUDA error: an illegal memory access was encountered")
-                os.kill(os.getpid(), signal.SIGABRT)
+                os.abort()
             ui = self.execute(prompt, outputs)
             completed = self.messages[-1][0] == "execution_success"
             with self.changed:

@@ -71,11 +71,7 @@ impl Bucket {
     }
 }
 
-async fn guard(
-    State(shared): State<Arc<Shared>>,
-    mut request: Request,
-    next: Next,
-) -> Response<Body> {
+async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response<Body> {
     let refusal = *shared.refusal.lock().expect("no panic with the lock held");
     if let Some(refused) = refuse(request.headers(), refusal) {
         return refused;

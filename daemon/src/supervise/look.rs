@@ -162,7 +162,7 @@ impl Watch {
 
 /// Asks ComfyUI how much it has to do, and unless it is known to move, whether it does any of it.
 async fn queue(comfy: &Comfy, deep: bool) -> Queue {
-    match comfy.remaining().await {
+    match comfy.queue_remaining().await {
         Err(error) if error.is_refusal() => return Queue::Refused,
         Err(error) if error.is_silence() => return Queue::Silent,
         // It answers something: a server that lives, with a proxy or a node in the way.

@@ -78,13 +78,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let work = CancellationToken::new();
     let daemon = Arc::new(Daemon {
         jobs: Jobs::new(sources.clone(), work.clone()),
-        supervisor: Supervisor::new(config.state_dir.clone()),
+        supervisor: Supervisor::new(config.state_dir.clone(), config.socket.clone()),
         workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),
         sources,
     });
+    // Before anyone can ask for a start: what runs already is not started beside itself.
+    daemon.supervisor.adopt().await;
     let listener = rpc::listen(&config.socket);
     let listener =
         listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;

@@ -63,12 +63,14 @@ fn launch(
     // Each link on the way costs a look-up per file that Python opens.
     let generation_dir = dir.canonicalize().map_err(crate::store::StoreError::at("follow", &dir))?;
     let model_paths = generation_dir.join(generation::MODEL_PATHS);
+    let (inherited, env) = environment(config, spec, home, &generation_dir.join(generation::VENV));
     Ok(Launch {
         version_id: spec.version_id.clone(),
         home: home.root.clone(),
         generation: realization.layout.generation.clone(),
         extra_model_paths: model_paths.is_file().then_some(model_paths),
-        env: environment(config, spec, home, &generation_dir.join(generation::VENV)),
+        inherited,
+        env,
         extra_args: spec.options.extra_args.clone(),
         generation_dir,
         port: address.port,
@@ -76,23 +78,28 @@ fn launch(
     })
 }
 
-/// The daemon's environment without tokens, then the version's, then the spec's `env`.
-fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeMap<String, String> {
-    let mut env = config.child_env.clone();
-    env.retain(|name, _| !FOREIGN.contains(&name.as_str()));
-    let path = env.get("PATH").cloned().unwrap_or_default();
+/// Returns the daemon's environment without tokens, with the version's programs first; and what the version
+/// and the spec's `env` set on top.
+fn environment(
+    config: &Config,
+    spec: &Spec,
+    home: &Home,
+    venv: &Path,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let mut inherited = config.child_env.clone();
+    inherited.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    let path = inherited.get("PATH").cloned().unwrap_or_default();
+    inherited.insert("PATH".to_owned(), format!("{}/bin:{path}", venv.display()));
     let places = [
         ("COMFY_HOME", home.root.display().to_string()),
         ("MODELS_DIR", home.models.display().to_string()),
         ("VIRTUAL_ENV", venv.display().to_string()),
-        ("PATH", format!("{}/bin:{path}", venv.display())),
     ];
     let known: BTreeMap<&str, &str> = places.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let asked: Vec<_> =
-        spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))).collect();
-    env.extend(places.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    env.extend(asked);
-    env
+    let mut env: BTreeMap<String, String> =
+        places.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    env.extend(spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))));
+    (inherited, env)
 }
 
 /// Replaces `$NAME` and `${NAME}` of the version's places, and of the tokens: a spec that wants ComfyUI to
@@ -100,7 +107,7 @@ fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeM
 fn expand(value: &str, known: &BTreeMap<&str, &str>, config: &Config) -> String {
     let tokens = [("HF_TOKEN", &config.hosts.hf_token), ("CIVITAI_TOKEN", &config.hosts.civitai_token)];
     let tokens = tokens.into_iter().map(|(name, token)| (name, token.as_deref().unwrap_or_default()));
-    let places = known.iter().filter(|(name, _)| **name != "PATH").map(|(name, value)| (*name, *value));
+    let places = known.iter().map(|(name, value)| (*name, *value));
     tokens.chain(places).fold(value.to_owned(), |text, (name, value)| {
         let text = text.replace(&format!("${{{name}}}"), value);
         match text.strip_suffix(&format!("${name}")) {

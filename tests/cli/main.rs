@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
+mod adoption;
 mod clean;
 mod client;
 mod crashes;

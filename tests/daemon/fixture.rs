@@ -4,7 +4,7 @@ use comfyd::config::Config;
 use comfyd::ctx::Ctx;
 use comfyd::run::{Failure, RunError, RunRequest, Start, Workflows};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::supervise::{Launch, Ready, Supervisor};
+use comfyd::supervise::{Launch, Patience, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
@@ -31,10 +31,16 @@ pub(crate) struct Version {
 impl Version {
     /// Makes a home with generation `g1`, whose ComfyUI misbehaves as told; starts nothing.
     pub(crate) fn new(misbehaviour: &'static str) -> Self {
+        Self::patient(misbehaviour, Patience::default())
+    }
+
+    /// The same, under a supervisor of this patience.
+    pub(crate) fn patient(misbehaviour: &'static str, patience: Patience) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let supervisor = Supervisor::new(dir.path().join("state"));
+        let (state, socket) = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let supervisor = Supervisor::with_patience(state, socket, patience);
         let workflows = workflows(&dir, &[]);
         Self { dir, supervisor, workflows, home, misbehaviour }
     }
@@ -91,6 +97,7 @@ impl Version {
             generation: generation.to_owned(),
             generation_dir: self.home.join("generations").join(generation),
             extra_model_paths: None,
+            inherited: BTreeMap::new(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             extra_args: Vec::new(),
             port: None,

@@ -19,8 +19,8 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     // The log must work before there is a configuration: a wrong one is told there.
     (&["try_from_env", "from_default_env"], &["daemon/src/main.rs"], "only config reads the environment"),
     (
-        &["nix::sys::signal", "killpg(", "kill(", "tokio::process", "process::Command::", "Stdio"],
-        &["daemon/src/process.rs"],
+        &["nix::sys::signal", "pidfd", "killpg(", "kill(", "tokio::process", "process::Command::", "Stdio"],
+        &["daemon/src/process.rs", "daemon/src/process/"],
         "only process spawns and signals",
     ),
     (&["fs::rename"], &["daemon/src/store/commit.rs"], "only store::commit renames"),
@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "daemon/src/supervise/policy.rs",
     "daemon/src/run/graph.rs",
     "daemon/src/run/recovery.rs",
+    "daemon/src/supervise/health.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
     "daemon/src/source/model/hosts/address.rs",

@@ -14,6 +14,7 @@ mod source_model_hosts;
 mod source_python;
 mod source_transfer;
 mod supervise;
+mod supervise_health;
 
 /// A file that is not declared above would be no test at all.
 #[test]

@@ -94,8 +94,8 @@ fn state_word(state: VersionState) -> &'static str {
 
 /// Says how a ComfyUI process stands.
 fn instance_words(instance: &InstanceInfo) -> String {
-    use crate::render::units::millis;
-    match &instance.state {
+    use crate::render::units::{count, millis};
+    let mut words = match &instance.state {
         InstanceState::Starting { pid, for_ms } => {
             format!("starting for {}, process {pid}", millis(*for_ms))
         }
@@ -105,5 +105,12 @@ fn instance_words(instance: &InstanceInfo) -> String {
         InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
         InstanceState::Exited => "ended".to_owned(),
         InstanceState::Failed { reason } => format!("failed: {reason}"),
+    };
+    if instance.adopted {
+        words += ", from an earlier daemon";
     }
+    if instance.restarts > 0 {
+        words += &format!(", after {}", count(instance.restarts as usize, "restart"));
+    }
+    words
 }

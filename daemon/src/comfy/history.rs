@@ -90,7 +90,25 @@ pub(super) struct Queue {
     queue_pending: Vec<Vec<Value>>,
 }
 
+/// `GET /prompt`.
+#[derive(Deserialize)]
+pub(super) struct Info {
+    pub(super) exec_info: ExecInfo,
+}
+
+/// How much ComfyUI has to do.
+#[derive(Deserialize)]
+pub(super) struct ExecInfo {
+    /// Prompts that wait or run.
+    pub(super) queue_remaining: usize,
+}
+
 impl Queue {
+    /// Returns how many prompts run and how many wait.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.queue_running.len(), self.queue_pending.len())
+    }
+
     pub(super) fn position(&self, prompt_id: &str) -> Position {
         let is_it = |item: &&Vec<Value>| item.get(1).and_then(Value::as_str) == Some(prompt_id);
         if self.queue_running.iter().any(|item| is_it(&item)) {

@@ -30,6 +30,9 @@ use tokio::io::AsyncWriteExt as _;
 /// tens of seconds.
 const ANSWER: Duration = Duration::from_secs(120);
 
+/// How long it may take to tell how much there is to do, for those who ask again anyway.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// How long a file may take on its way to or from ComfyUI, which is on this machine.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
 
@@ -83,12 +86,24 @@ impl Comfy {
         Ok(Self { base, http, classes: Arc::default() })
     }
 
-    /// Tells whether it answers and nothing stands in its way: the cheapest request there is.
+    /// Tells whether it answers and nothing stands in its way.
     pub async fn is_ready(&self) -> bool {
-        let probe = self.request(Method::GET, &["prompt"], Duration::from_secs(5));
+        self.remaining().await.is_ok()
+    }
+
+    /// Returns how many prompts wait or run: the cheapest request there is, with a short deadline.
+    pub async fn remaining(&self) -> Result<usize, ComfyError> {
+        let request = self.request(Method::GET, &["prompt"], PROBE);
         // The shape is checked since a stranger may have taken the port meanwhile.
-        let answer: Result<Value, _> = self.json("GET /prompt", probe).await;
-        answer.is_ok_and(|answer| answer.get("exec_info").is_some())
+        let answer: history::Info = self.json("GET /prompt", request).await?;
+        Ok(answer.exec_info.queue_remaining)
+    }
+
+    /// Returns how many prompts run and how many wait. The answer holds the whole of each prompt.
+    pub async fn queue_lengths(&self) -> Result<(usize, usize), ComfyError> {
+        let queue: history::Queue =
+            self.json("GET /queue", self.request(Method::GET, &["queue"], PROBE)).await?;
+        Ok(queue.lengths())
     }
 
     /// Returns ComfyUI's view of the machine.

@@ -13,6 +13,9 @@ pub(super) const LOOPBACK: &str = "127.0.0.1";
 /// Largest upload that ComfyUI is told to take, in MB: its own 100 is less than a short video.
 const MAX_UPLOAD_MB: &str = "10240";
 
+/// Set by comfy-cli for the ComfyUI that it starts.
+const COMFY_CLI_SESSION: &str = "__COMFY_CLI_SESSION__";
+
 /// Flags of ComfyUI that choose where models live; at most one may be given.
 const MEMORY_FLAGS: &[&str] = &["--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"];
 
@@ -28,7 +31,12 @@ pub(super) fn command(launch: &Launch, listen: &str, port: u16) -> Result<Comman
     let cli_args = comfy.join("comfy/cli_args.py");
     let text = std::fs::read_to_string(&cli_args).map_err(StoreError::at("read", &cli_args))?;
     let args = command_line(&known_flags(&text), launch, listen, port, has_gpu());
-    let command = Command::new(launch.generation_dir.join(".venv/bin/python"), launch.env.clone());
+    let mut env = launch.inherited.clone();
+    env.extend(launch.env.clone());
+    // With it ComfyUI-Manager ends the process where it means to restart it; without, the process goes on
+    // as another program, which is understood (its `manager_server.py`).
+    env.remove(COMFY_CLI_SESSION);
+    let command = Command::new(launch.generation_dir.join(".venv/bin/python"), env);
     // Without it Python keeps the last lines of a crash to itself: the log is a file, not a terminal.
     Ok(command.env("PYTHONUNBUFFERED", "1").arg(comfy.join("main.py")).args(args).cwd(&comfy))
 }
@@ -124,6 +132,7 @@ mod tests {
             generation: "g".into(),
             generation_dir: "/h/generations/g".into(),
             extra_model_paths: Some("/h/x.yaml".into()),
+            inherited: BTreeMap::new(),
             env: BTreeMap::new(),
             extra_args: extra_args.iter().map(|&arg| arg.to_owned()).collect(),
             port: None,

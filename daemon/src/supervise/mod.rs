@@ -4,41 +4,58 @@
 //! ```text
 //!            ensure_ready                 answers
 //!   Down ────────────────▶ Starting ────────────────▶ Ready
-//!    ▲  │ Exited, Failed      │ dies, nobody waits,      │ dies, stop,
-//!    │  ▼                     ▼ stop                     ▼ another generation
-//!    └──────────────────── Stopping ◀────────────────────┘
+//!    ▲ │ Exited, Failed   ▲  │ dies, nobody waits,   │   │ dies, stop,
+//!    │ ▼                  │  ▼ stop                  │   ▼ another generation
+//!    └──── Paused ────────┴───────────── Stopping ◀──│────┘
+//!          (backoff)      └──────────────────────────┘ restarts itself (`os.execv`)
 //! ```
 //!
 //! Whether to start, to join a start or to answer at once is decided inside that task (`policy`): a
 //! caller that looked at a snapshot and then acted on it would race with all others. Others send a
 //! request and read what the task publishes. A start belongs to those who wait for it: when the last
-//! of them leaves, it is stopped. A ready process stays until it is stopped or dies; a death is told
-//! to all who work with it and never repaired here: the next caller starts it anew.
+//! of them leaves, it is stopped. A ready process stays until it is stopped or dies.
+//!
+//! That a ready process still gets anywhere is judged from looks at it (`look`, `health`). A death is told to
+//! all who work with it. If someone holds the instance (`usage`), it is started again, on the same port where
+//! that is free; else the next caller starts it. What dies again and again is started after longer and
+//! longer pauses, and then not any more for a while (`policy::may_start`).
 //!
 //! A home runs one generation, with one environment and one set of arguments. Who asks for others ends
 //! what runs, with the jobs on it.
+//!
+//! A daemon that is killed leaves its processes running, each with a `record`; the next daemon adopts them
+//! (`adopt`) before it serves. An orderly stop ends them.
 
+mod adopt;
 mod command;
+mod ending;
 mod error;
+mod health;
 mod instance;
 mod log;
+mod look;
 mod policy;
+mod ready;
+mod record;
 mod running;
+mod state;
 mod usage;
 
 pub use error::SuperviseError;
+pub use health::Patience;
 pub use log::{NodeImport, node_imports};
+pub use ready::{Ended, Ready};
 pub(crate) use running::blocking;
 pub use usage::{Held, Purpose};
 
-use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
-use instance::{Published, Request};
+use instance::{Owner, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
 use proto::method::{InstanceInfo, InstanceState};
+use state::Published;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +83,9 @@ pub struct Launch {
     pub generation_dir: PathBuf,
     /// An `extra_model_paths.yaml` to load.
     pub extra_model_paths: Option<PathBuf>,
-    /// The whole environment of the process.
+    /// The environment that it inherits.
+    pub inherited: BTreeMap<String, String>,
+    /// What the version and its spec set on top of it.
     pub env: BTreeMap<String, String>,
     /// Arguments that the version asks for.
     pub extra_args: Vec<String>,
@@ -77,7 +96,9 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Returns a digest of what a spec may change without changing the generation.
+    /// Returns a digest of what a spec may change without changing the generation. What is inherited does
+    /// not count: it is one for the life of a daemon, and a daemon that was started from another shell than
+    /// the one before it is no reason to end what runs.
     fn settings(&self) -> String {
         digest(&(&self.env, &self.extra_args))
     }
@@ -91,7 +112,8 @@ pub struct Supervisor {
 
 #[derive(Debug)]
 struct Shared {
-    state_dir: PathBuf,
+    places: Places,
+    patience: Patience,
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
     tasks: TaskTracker,
@@ -105,39 +127,27 @@ struct Handle {
     usage: Usage,
 }
 
-/// A ComfyUI that answers.
+/// Where things are.
 #[derive(Debug, Clone)]
-pub struct Ready {
-    /// The process.
-    pub info: InstanceInfo,
-    /// Its API.
-    pub comfy: Comfy,
-    /// Whether it had to be started, or was starting, when it was asked for.
-    pub started: bool,
-    /// Milliseconds that the caller waited for it.
-    pub start_ms: u64,
-    /// The custom nodes that it looked at when it started.
-    pub node_imports: Arc<[NodeImport]>,
-    handle: Handle,
-}
-
-/// How a ready instance ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Why, in a few words.
-    pub reason: String,
-    /// Whether someone asked for it.
-    pub asked: bool,
-    /// The last lines of its log, if nobody asked for it.
-    pub tail: Vec<String>,
+struct Places {
+    /// Logs and records lie in `<state_dir>/instances/<version>-<digest of home>/`.
+    state_dir: PathBuf,
+    /// The daemon's socket.
+    socket: PathBuf,
 }
 
 impl Supervisor {
-    /// Returns a supervisor without instances. Logs go to
+    /// Returns a supervisor without instances, of the daemon that serves `socket`. Logs go to
     /// `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(state_dir: PathBuf) -> Self {
+    pub fn new(state_dir: PathBuf, socket: PathBuf) -> Self {
+        Self::with_patience(state_dir, socket, Patience::default())
+    }
+
+    /// The same, with another patience for what looks wrong.
+    pub fn with_patience(state_dir: PathBuf, socket: PathBuf, patience: Patience) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { state_dir, instances, tasks, ending }) }
+        let places = Places { state_dir, socket };
+        Self { shared: Arc::new(Shared { places, patience, instances, tasks, ending }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
@@ -171,14 +181,7 @@ impl Supervisor {
         };
         // The task is gone, and with it every process it had.
         let answer = answer.map_err(|_| SuperviseError::ShuttingDown)??;
-        let ready = Ready {
-            info: answer.info,
-            comfy: answer.comfy,
-            started: answer.waited,
-            start_ms: millis(since.elapsed()),
-            node_imports: answer.node_imports,
-            handle,
-        };
+        let ready = Ready::new(answer, since.elapsed(), handle);
         if let Some(task) = shown {
             task.done(format!("answers at {}", ready.info.url));
         }
@@ -197,11 +200,11 @@ impl Supervisor {
 
     /// Returns the place of the log of a version's ComfyUI in a home, whether it ran yet or not.
     pub fn log_path(&self, version_id: &VersionId, home: &Path) -> PathBuf {
-        log::path(&self.shared.state_dir, version_id, home)
+        log::path(&self.shared.places.state_dir, version_id, home)
     }
 
-    /// Stops the instance of a home and waits until it is gone; returns whether there was one.
-    /// Bounded by [`GRACE`] and a few seconds more.
+    /// Stops the instance of a home and waits until it is gone; returns whether there was one. Its deaths are
+    /// forgotten. Bounded by [`GRACE`] and a few seconds more.
     pub async fn stop(&self, home: &Path) -> bool {
         let Some(handle) = self.lock().get(home).cloned() else { return false };
         let (reply, answer) = oneshot::channel();
@@ -220,16 +223,18 @@ impl Supervisor {
     }
 
     fn handle(&self, home: &Path) -> Handle {
-        self.lock()
-            .entry(home.to_owned())
-            .or_insert_with(|| {
-                let (requests, received) = mpsc::channel(QUEUE);
-                let (publish, published) = watch::channel(None);
-                let Shared { state_dir, tasks, ending, .. } = &*self.shared;
-                tasks.spawn(instance::own(state_dir.clone(), received, publish, ending.clone()));
-                Handle { requests, published, usage: Usage::new() }
-            })
-            .clone()
+        self.lock().entry(home.to_owned()).or_insert_with(|| self.own(|owner| owner)).clone()
+    }
+
+    /// Starts the task that owns a home's process.
+    fn own(&self, begin: impl FnOnce(Owner) -> Owner) -> Handle {
+        let (requests, received) = mpsc::channel(QUEUE);
+        let (publish, published) = watch::channel(None);
+        let usage = Usage::new();
+        let Shared { places, patience, tasks, ending, .. } = &*self.shared;
+        let owner = begin(Owner::new(places.clone(), *patience, publish, usage.clone()));
+        tasks.spawn(owner.run(received, ending.clone()));
+        Handle { requests, published, usage }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Handle>> {
@@ -245,50 +250,21 @@ impl Handle {
     }
 }
 
-impl Ready {
-    /// Claims the instance, until what is returned is dropped.
-    pub fn hold(&self, purpose: Purpose) -> Held {
-        self.handle.usage.hold(purpose)
-    }
-
-    /// Ends this very process, which is of no use any more: all who work with it are told `reason`. Waits
-    /// until it is gone.
-    pub async fn condemn(&self, reason: impl Into<String>) {
-        let (reply, gone) = oneshot::channel();
-        let request = Request::Condemn { state: self.info.state.clone(), reason: reason.into(), reply };
-        // Neither fails before the shutdown, which ends it too.
-        if self.handle.requests.send(request).await.is_ok() {
-            gone.await.ok();
-        }
-    }
-
-    /// Waits until this very process is no longer ready, and tells why. Cancel-safe.
-    pub async fn ended(&self) -> Ended {
-        let mut published = self.handle.published.clone();
-        let gone = |now: &Option<Published>| now.as_ref().is_none_or(|now| now.info.state != self.info.state);
-        // An error means that the instance's task is gone: it ends only after the process.
-        let last = published.wait_for(gone).await.ok().and_then(|now| (*now).clone());
-        match last {
-            Some(Published {
-                info: InstanceInfo { state: InstanceState::Failed { reason }, .. },
-                tail,
-                ..
-            }) => Ended { reason, asked: false, tail: tail.to_vec() },
-            _ => Ended { reason: "it was stopped".to_owned(), asked: true, tail: Vec::new() },
-        }
-    }
-}
-
-/// Shows a start to the one who waits for it.
+/// Shows a start, or the pause before it, to the one who waits for it.
 fn show(ctx: &Ctx, shown: &mut Option<Task>, published: &Published) {
-    if !matches!(published.info.state, InstanceState::Starting { .. }) {
+    let paused = matches!(published.info.state, InstanceState::Failed { .. }) && !published.said.is_empty();
+    if !paused && !matches!(published.info.state, InstanceState::Starting { .. }) {
         return;
     }
     let task = shown.get_or_insert_with(|| {
         ctx.progress.phase("start");
         ctx.progress.task(TaskKind::Instance, published.info.version_id.as_str(), Unit::Nothing)
     });
-    task.detail(published.said.clone());
+    if paused {
+        task.waiting(published.said.clone());
+    } else {
+        task.detail(published.said.clone());
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -58,6 +58,11 @@ impl Usage {
         self.count(Purpose::Workflow).load(Ordering::Relaxed)
     }
 
+    /// Tells whether anyone works with it.
+    pub(super) fn is_held(&self) -> bool {
+        self.leases() + self.workflows() > 0
+    }
+
     /// Returns when someone came or left last.
     pub(super) fn last_used(&self) -> Instant {
         *self.counts.last_used.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,8 @@
 """Validation, execution and history of the fake ComfyUI, as in 0.3.75: what is cached is not run again."""
 import json
 import os
+import signal
+import sys
 import threading
 import time
 import traceback
@@ -78,8 +80,8 @@ def check(prompt, node, found):
 class Executor:
     """The queue and the one worker thread."""
 
-    def __init__(self, send, misbehaviour):
-        self.send, self.misbehaviour = send, misbehaviour
+    def __init__(self, send, misbehaviour, restart):
+        self.send, self.misbehaviour, self.restart = send, misbehaviour, restart
         self.pending, self.running, self.history, self.cache = [], [], {}, {}
         self.changed = threading.Condition()
         self.interrupted, self.current, self.number = False, None, 0
@@ -100,7 +102,7 @@ class Executor:
             return file.tell() <= self.misbehaviour[word]
 
     def work(self):
-        while True:
+        while "worker_gone" not in self.misbehaviour:
             with self.changed:
                 self.changed.wait_for(lambda: self.pending)
                 item = self.pending.pop(0)
@@ -111,6 +113,12 @@ class Executor:
             self.client, self.prompt_id, self.messages, self.interrupted = extra.get("client_id"), prompt_id, [], False
             if self.meets("worker_dies"):
                 return say("Exception in thread Thread-1 (prompt_worker):\nTraceback (most recent call last):\nKeyError: '5'")
+            if self.meets("worker_exits"):
+                sys.exit(0)
+            if self.meets("wedge"):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if "exec_restart" in self.misbehaviour:
+                self.restart()
             if self.meets("die_running"):
                 say("RuntimeError: CUDA error: an illegal memory access was encountered")
                 os.abort()

@@ -2,12 +2,16 @@
 
 FAKE_COMFYUI holds words, separated by commas, that make it misbehave:
 
+die_importing             ends with status 1 while it imports custom nodes
 die_starting, exit_zero   ends before it answers, with status 1 or 0
 never_ready, slow_start   does not answer, or not before there is a file `go` in the input directory
 port_race                 finds its port taken at its first start
 ignore_term, grandchild   ignores SIGTERM; leaves a child that holds the log open
 lose_ws                   closes each client's socket at the first message and never opens it again
 die_running, worker_dies  the process, or only its worker thread, dies at the first prompt
+worker_exits, worker_gone its worker thread ends without a word, at the first prompt or before it
+wedge                     stops at the first prompt and neither answers nor does anything
+exec_restart              becomes itself anew at the first prompt of its life, as ComfyUI-Manager does
 forget                    drops prompts from the queue
 oom, cuda_error           the first node of a prompt fails as PyTorch does
 cut_post                  takes a prompt and closes the connection without an answer
@@ -84,7 +88,20 @@ def send(client, message):
         sockets.pop(client, None)
 
 
-executor = Executor(send, MISBEHAVIOUR)
+def restart():
+    """What ComfyUI-Manager does at /manager/reboot: the same process executes ComfyUI anew."""
+    nodes.say("Restarting...")
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def restart_once():
+    marker = os.path.join(folder_paths.directories["output"], "exec_restart")
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        restart()
+
+
+executor = Executor(send, MISBEHAVIOUR, restart_once)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -125,6 +142,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(list(folder_paths.folder_names_and_paths))
         elif verb == "view":
             self.view(query)
+        elif verb == "manager" and rest == ["reboot"]:
+            restart()
         elif verb == "ws":
             self.websocket(query.get("clientId"))
         else:
@@ -218,6 +237,8 @@ def info(name, cls):
 if __name__ == "__main__":
     nodes.say("ComfyUI version: fake")
     nodes.load_custom_nodes()
+    if "die_importing" in MISBEHAVIOUR:
+        raise ImportError("libcudart.so.12: cannot open shared object file")
     misbehave()
     threading.Thread(target=executor.work, daemon=True).start()
     server = ThreadingHTTPServer((args.listen.split(",")[0], args.port), Handler)

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
+use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
@@ -30,6 +31,8 @@ pub struct Daemon {
     pub supervisor: Supervisor,
     /// How versions become ready.
     pub starter: Starter,
+    /// Workflows that wait or run.
+    pub workflows: Workflows,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -80,6 +83,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
+        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
         jobs,
         supervisor,
         started: Instant::now(),
@@ -97,6 +101,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
     work.cancel();
+    bounded("workflows", daemon.workflows.ended()).await;
     bounded("realizes", daemon.jobs.ended()).await;
     bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
     bounded("connections", server.ended()).await;

@@ -3,13 +3,14 @@
 use crate::realize::RealizeError;
 use crate::realize::job::JobError;
 use crate::resolve::ResolveError;
-use crate::run::RunError;
+use crate::run::{Failure, RunError};
 use crate::store::StoreError;
 use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
 use proto::{ErrorData, ErrorKind};
 use std::error::Error as _;
+use std::sync::Arc;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +33,9 @@ pub enum Error {
     /// There is no ComfyUI to work with.
     #[error(transparent)]
     Instance(#[from] SuperviseError),
-    /// A workflow failed.
+    /// A workflow failed, for all who asked for it.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] Arc<RunError>),
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -123,5 +124,19 @@ impl Error {
             cause = error.source();
         }
         ErrorData { kind: self.kind(), causes, hint: self.hint(), diagnostics, details: self.details() }
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> ErrorKind {
+        self.kind()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn details(&self) -> Vec<String> {
+        self.details()
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
             .collect(),
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
-        workflows: Vec::new(),
+        workflows: daemon.workflows.list(),
         gpus: daemon.supervisor.gpus().await,
     }
 }

@@ -10,13 +10,14 @@ use crate::store::inspect::file_size;
 use crate::supervise::Purpose;
 use proto::Lock;
 use proto::method::{Check, CheckOutcome, Test, TestAnswer};
+use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
     let (target, offline) = (params.target, params.offline);
     let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;
     let (present, mut checks) = present(&started.realization);
-    checks.extend(run::checks(ctx, &started.ready, &present).await?);
+    checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
     Ok(TestAnswer { version_id: started.version_id, passed, checks })
 }

@@ -196,7 +196,7 @@ async fn workflows_of_two_versions_take_turns_on_one_gpu() {
         assert!(!machine.was_freed("a"));
         drop(second);
     });
-    third.unwrap();
+    drop(third.unwrap());
     eventually("a gave its memory back", || machine.was_freed("a")).await;
     machine.supervisor.shutdown().await;
 }

@@ -67,7 +67,9 @@ impl Work {
             Some(Record { answer: Some(answer), .. }) if are_there(&answer).await => {
                 return Ok(Finished { answer, _held: None });
             }
-            known => known.map(|record| record.prompt_id),
+            // What it made is gone: it is made again.
+            Some(Record { answer: Some(_), .. }) | None => None,
+            Some(posted) => Some(posted.prompt_id),
         };
         let done = self.run_anew(ctx, shared, (turns, &tell), earlier).await;
         let (paths, records, key) = (self.inputs.paths(), shared.records.clone(), self.key.clone());
@@ -115,7 +117,7 @@ impl Work {
         let deadline = self.request.timeout.map(|limit| (Instant::now() + limit, limit));
         let began = Instant::now();
         tell(WorkflowState::Queued);
-        let mut turn = Some(self.turn(ctx, turns, deadline).await?);
+        let turn = self.turn(ctx, turns, deadline).await?;
         course.queue_ms = millis(began.elapsed());
         tell(WorkflowState::Running);
         ctx.progress.phase("run");
@@ -125,9 +127,9 @@ impl Work {
         }
         loop {
             let asked = Instant::now();
-            let gpu = tokio::select! {
+            let mut gpu = tokio::select! {
                 error = unwanted(ctx, deadline) => return Err(error),
-                gpu = up.ready.turn(ctx) => gpu.map_err(|_| RunError::Cancelled)?,
+                gpu = up.ready.turn(ctx) => Some(gpu.map_err(|_| RunError::Cancelled)?),
             };
             let posted = Instant::now();
             course.queue_ms += millis(posted - asked);
@@ -139,21 +141,23 @@ impl Work {
                 api_key: self.request.api_key.as_ref(),
                 deadline,
             };
-            let error = match attempt(ctx, &up.ready, prompt).await {
+            let done = match attempt(ctx, &up.ready, prompt).await {
                 Ok(executed) => {
-                    // The next one may go while this one's outputs are copied.
-                    drop((turn.take(), gpu));
-                    tell(WorkflowState::Delivering);
-                    let took = posted.elapsed();
-                    let answer = self.answer(ctx, &up.ready, &course, (executed, took)).await?;
-                    return Ok(Finished { answer, _held: Some(up.held) });
+                    // Others may compute while this one's outputs are copied.
+                    drop(gpu.take());
+                    self.answer(ctx, &up.ready, &course, (executed, posted)).await
                 }
+                Err(error) => Err(error),
+            };
+            let error = match done {
+                Ok(answer) => return Ok(Finished { answer, _held: Some(up.held) }),
                 Err(error) => error,
             };
             if matches!(error, RunError::Cancelled | RunError::Timeout(_)) {
-                leave(shared, up.ready, course.prompt_id, (turn.take(), gpu, up.held));
+                leave(shared, up.ready, course.prompt_id, (turn, gpu, up.held));
                 return Err(error);
             }
+            drop(gpu);
             self.recover(ctx, &up.ready, &mut course, error).await?;
             up = self.up(ctx).await?;
             course.how = course.how.max(up.how);
@@ -220,8 +224,9 @@ impl Work {
         ctx: &Ctx,
         ready: &Ready,
         course: &Course,
-        (executed, took): (Executed, Duration),
+        (executed, posted): (Executed, Instant),
     ) -> Result<RunAnswer, RunError> {
+        let took = posted.elapsed();
         let Executed { history, mut warnings } = executed;
         let output_dir = self.request.output_dir.as_deref();
         let outputs = outputs::collect(&ready.comfy, &self.request.home, &history, output_dir).await?;

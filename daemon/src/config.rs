@@ -54,14 +54,14 @@ pub struct Config {
     pub hub_caches: Vec<PathBuf>,
     /// `COMFY_VOLUME_QUOTA`, in bytes.
     pub volume_quota: Option<u64>,
-    /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
-    pub max_queue: usize,
     /// `COMFYD_MAX_INSTANCES`, where set.
     pub max_instances: Option<usize>,
     /// `COMFYD_GPU_RESERVE` in bytes, where set.
     pub gpu_reserve: Option<u64>,
     /// `COMFYD_PINNED`.
     pub pinned: BTreeSet<VersionId>,
+    /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
+    pub max_queue: usize,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
@@ -87,12 +87,16 @@ pub enum ConfigError {
         /// What it holds.
         text: String,
     },
-    /// A number of processes that is none.
-    #[error("COMFYD_MAX_INSTANCES is `{0}`, which is no number from 1 on")]
-    Instances(String),
-    /// A length that is no number.
-    #[error("COMFYD_MAX_QUEUE is `{0}`, which is no number of workflows")]
-    MaxQueue(String),
+    /// A number that is none.
+    #[error("{variable} is `{text}`, which is no number from {least} on")]
+    Count {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds.
+        text: String,
+        /// The smallest that it may hold.
+        least: usize,
+    },
     /// A version that is none.
     #[error("COMFYD_PINNED is no list of version ids with commas")]
     Pinned(#[source] proto::ids::InvalidName),
@@ -140,14 +144,13 @@ impl Config {
             offline: places::flag(get, "COMFY_OFFLINE"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
-            max_queue: places::text(get, "COMFYD_MAX_QUEUE")
-                .map_or(Ok(MAX_QUEUE), |text| text.parse().map_err(|_| ConfigError::MaxQueue(text)))?,
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")
                 .map(|text| size("COMFY_VOLUME_QUOTA", &text))
                 .transpose()?,
-            max_instances: places::text(get, "COMFYD_MAX_INSTANCES").map(instances).transpose()?,
+            max_instances: count(get, "COMFYD_MAX_INSTANCES", 1)?,
             gpu_reserve: places::text(get, GPU_RESERVE).map(|text| size(GPU_RESERVE, &text)).transpose()?,
             pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
+            max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),
@@ -162,8 +165,17 @@ impl Config {
 
 const GPU_RESERVE: &str = "COMFYD_GPU_RESERVE";
 
-fn instances(text: String) -> Result<usize, ConfigError> {
-    text.parse().ok().filter(|count| *count > 0).ok_or(ConfigError::Instances(text))
+/// Reads the number that a variable holds, if it is set.
+fn count(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    least: usize,
+) -> Result<Option<usize>, ConfigError> {
+    let Some(text) = places::text(get, variable) else { return Ok(None) };
+    match text.parse() {
+        Ok(count) if count >= least => Ok(Some(count)),
+        _ => Err(ConfigError::Count { variable, text, least }),
+    }
 }
 
 fn pinned(text: &str) -> Result<BTreeSet<VersionId>, ConfigError> {

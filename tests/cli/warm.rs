@@ -31,7 +31,7 @@ impl Caller {
         self.last
     }
 
-    /// Reads until the answer to a call, and hands out what was told before it.
+    /// Reads until the answer to a call.
     fn answer(&mut self, id: u64) -> Value {
         loop {
             let mut line = String::new();
@@ -41,6 +41,15 @@ impl Caller {
                 assert!(message.get("error").is_none_or(Value::is_null), "{message}");
                 return message["result"].take();
             }
+        }
+    }
+
+    /// Reads until something is told.
+    fn told(&mut self, what: &str) {
+        let mut line = String::new();
+        while !line.contains(what) {
+            line.clear();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the daemon hung up");
         }
     }
 
@@ -141,4 +150,38 @@ fn a_claim_that_is_kept_ends_well_with_ctrl_c() {
     let ended = holder.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
     assert_eq!(instance(&env, "v")["state"]["kind"], "ready", "it runs on");
+}
+
+#[test]
+fn where_one_may_run_another_waits_for_the_claim_and_takes_the_place() {
+    let mut env = version();
+    env.set("COMFYD_MAX_INSTANCES", "1");
+    env.write_spec("w", &env.spec());
+    env.json(&["warm", "v"]);
+    let other = env.json(&["warm", "w"]);
+    assert!(other["timings"]["room_ms"].as_u64().unwrap() > 0, "{other}");
+    assert_eq!(instance(&env, "v")["state"]["kind"], "exited", "nobody claimed it");
+    let mut holder = Caller::connect(&env);
+    let lease = holder.warm("w")["lease"].take();
+    let mut waiting = Caller::connect(&env);
+    let call = waiting.send("warm", &json!({ "version": "v" }));
+    waiting.told("waiting for room, which w has");
+    assert_eq!(instance(&env, "w")["state"]["kind"], "ready");
+    holder.call("release", &json!({ "lease": lease }));
+    assert_eq!(waiting.answer(call)["how"], "started");
+    assert_eq!(instance(&env, "w")["state"]["kind"], "exited");
+}
+
+#[test]
+fn a_limit_that_makes_no_sense_is_told() {
+    let mut env = version();
+    for (name, value) in
+        [("COMFYD_MAX_INSTANCES", "0"), ("COMFYD_GPU_RESERVE", "much"), ("COMFYD_PINNED", "a/b")]
+    {
+        env.set(name, value);
+        let output = env.comfyd().output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(name), "{told}");
+        env.unset(name);
+    }
 }

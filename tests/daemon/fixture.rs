@@ -83,8 +83,8 @@ impl Version {
             Box::pin(async move {
                 let held = supervisor.hold(&launch.home, Purpose::Workflow).await;
                 let ready = supervisor.ensure_ready(&ctx, launch).await;
-                let failed = |error| Arc::new(comfyd::error::Error::from(error)) as Arc<dyn Failure>;
-                let ready = ready.map_err(failed)?;
+                let failure = |error| Arc::new(comfyd::error::Error::from(error)) as Arc<dyn Failure>;
+                let ready = ready.map_err(failure)?;
                 let how = if ready.started { Warmth::Started } else { Warmth::Running };
                 Ok(Up { ready, held, how })
             })

@@ -3,7 +3,7 @@
 use crate::fixture::{Version, eventually};
 use crate::run::{detail, files, save, slow};
 use comfyd::ctx::Ctx;
-use comfyd::run::{RunRequest, Up};
+use comfyd::run::{RunRequest, Start, Up};
 use comfyd::supervise::Purpose;
 use proto::ErrorKind;
 use proto::method::{Warmth, WorkflowState};
@@ -125,7 +125,7 @@ async fn the_next_daemon_finds_the_prompt_of_the_one_before() {
         let path = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
         (std::fs::read(&path).unwrap(), path)
     };
-    let start: comfyd::run::Start = Box::new(move |ctx| {
+    let start: Start = Box::new(move |ctx| {
         let (supervisor, launch) = (supervisor.clone(), launch.clone());
         Box::pin(async move {
             let held = supervisor.hold(&launch.home, Purpose::Workflow).await;

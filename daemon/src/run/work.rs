@@ -8,7 +8,7 @@ use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
 use super::{Graph, RunError, RunRequest, Start, Up};
 use crate::ctx::Ctx;
-use crate::supervise::{Held, Ready, Turn, blocking};
+use crate::supervise::{Held, Ready, blocking};
 use futures_util::FutureExt as _;
 use proto::method::{RunAnswer, Warmth, WorkflowState};
 use std::path::PathBuf;
@@ -126,11 +126,13 @@ impl Work {
             up = self.up(ctx).await?;
         }
         loop {
-            let gpu = tokio::select! {
+            let asked = Instant::now();
+            let mut gpu = tokio::select! {
                 error = unwanted(ctx, deadline) => return Err(error),
-                gpu = up.ready.turn(ctx) => gpu.map_err(|_| RunError::Cancelled)?,
+                gpu = up.ready.turn(ctx) => Some(gpu.map_err(|_| RunError::Cancelled)?),
             };
             let posted = Instant::now();
+            course.queue_ms += millis(posted - asked);
             self.remember(shared, &course).await;
             let prompt = Prompt {
                 graph: &self.graph,
@@ -140,7 +142,11 @@ impl Work {
                 deadline,
             };
             let done = match attempt(ctx, &up.ready, prompt).await {
-                Ok(executed) => self.answer(ctx, &up.ready, &course, (executed, posted)).await,
+                Ok(executed) => {
+                    // Others may compute while this one's outputs are copied.
+                    drop(gpu.take());
+                    self.answer(ctx, &up.ready, &course, (executed, posted)).await
+                }
                 Err(error) => Err(error),
             };
             let error = match done {
@@ -148,7 +154,7 @@ impl Work {
                 Err(error) => error,
             };
             if matches!(error, RunError::Cancelled | RunError::Timeout(_)) {
-                leave(shared, up.ready, course.prompt_id, (turn, up.held, gpu));
+                leave(shared, up.ready, course.prompt_id, (turn, gpu, up.held));
                 return Err(error);
             }
             drop(gpu);
@@ -260,8 +266,8 @@ impl Course {
     }
 }
 
-/// Takes a prompt back behind the asker's back: until ComfyUI has let go of it, it keeps its turn.
-fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (OwnedSemaphorePermit, Held, Turn)) {
+/// Takes a prompt back behind the asker's back: until ComfyUI has let go of it, it keeps its turns.
+fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: impl Send + 'static) {
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
         tokio::select! {

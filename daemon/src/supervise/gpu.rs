@@ -47,7 +47,8 @@ pub struct Gpus {
 }
 
 enum Source {
-    Driver(OnceLock<Option<Nvml>>),
+    /// Loaded at the first question; none where there is no driver.
+    Driver(OnceLock<Option<Box<Nvml>>>),
     Table(Box<dyn Fn() -> Vec<Gpu> + Send + Sync>),
 }
 
@@ -69,8 +70,8 @@ impl Gpus {
         let looking = blocking(move || match &*source {
             Source::Table(table) => table(),
             Source::Driver(nvml) => {
-                let nvml = nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).ok());
-                let all = nvml.as_ref().map(all).unwrap_or_default();
+                let nvml = nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok());
+                let all = nvml.as_deref().map(all).unwrap_or_default();
                 visible.map_or(all.clone(), |visible| select(&visible, &all))
             }
         });

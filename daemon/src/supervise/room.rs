@@ -160,12 +160,13 @@ impl Supervisor {
 
     async fn admit(&self, launch: &Launch, wait: &mut Wait<'_>) -> (Device, Admission) {
         let room = self.room();
-        let _first = match room.admission.try_lock() {
-            Ok(first) => first,
-            Err(_) => {
-                wait.show("another start comes first");
-                room.admission.lock().await
-            }
+        let first = room.admission.try_lock().ok();
+        if first.is_none() {
+            wait.show("another start comes first");
+        }
+        let _first = match first {
+            Some(first) => first,
+            None => room.admission.lock().await,
         };
         let asked = room.asked(launch);
         let peak = lock(&room.memory).get(&launch.home).map_or(0, |memory| memory.peak);

@@ -35,25 +35,29 @@ fn main() {
 /// Warms and releases, and returns how long each `warm` took.
 fn client(socket: &str, version: &str, calls: usize) -> Vec<Duration> {
     let mut lines = BufReader::new(UnixStream::connect(socket).unwrap());
-    let mut line = String::new();
     let mut times = Vec::with_capacity(calls);
-    for id in 0..calls {
-        let call = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"warm\",\"params\":{{\"version\":\"{version}\"}}}}\n"
-        );
+    for _ in 0..calls {
         let begun = Instant::now();
-        lines.get_mut().write_all(call.as_bytes()).unwrap();
-        line.clear();
-        lines.read_line(&mut line).unwrap();
+        let answer = ask(&mut lines, "warm", "version", version);
         times.push(begun.elapsed());
-        assert!(line.contains("\"running\""), "{line}");
-        let lease = line.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-        let release = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":\"r\",\"method\":\"release\",\"params\":{{\"lease\":\"{lease}\"}}}}\n"
-        );
-        lines.get_mut().write_all(release.as_bytes()).unwrap();
-        line.clear();
-        lines.read_line(&mut line).unwrap();
+        assert!(answer.contains("\"running\""), "{answer}");
+        let lease = answer.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        ask(&mut lines, "release", "lease", lease);
     }
     times
+}
+
+/// Makes a call and returns the line of its answer, past what is told of its progress.
+fn ask(lines: &mut BufReader<UnixStream>, method: &str, name: &str, value: &str) -> String {
+    let call = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\",\"params\":{{\"{name}\":\"{value}\"}}}}\n"
+    );
+    lines.get_mut().write_all(call.as_bytes()).unwrap();
+    loop {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the daemon hung up");
+        if !line.contains("\"method\":\"progress\"") {
+            return line;
+        }
+    }
 }

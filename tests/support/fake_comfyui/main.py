@@ -167,6 +167,7 @@ class Handler(BaseHTTPRequestHandler):
                 executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
             self.answer()
         elif verb == "free":
+            nodes.say("freed")
             executor.cache.clear()
             self.answer()
         else:

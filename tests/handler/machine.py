@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -87,8 +86,7 @@ class Machine:
 
     def daemon(self) -> int:
         """Returns the daemon's process id."""
-        (found,) = [pid for pid, command in self.product.processes().items() if re.search(r"comfyd --background", command)]
-        return found
+        return int(self.product.answer("status")["pid"])
 
     def __enter__(self) -> "Machine":
         return self

@@ -58,7 +58,7 @@ def s3(endpoint: str, key: str | None, secret: str | None, name: str | None = No
         region, bucket = match["region"], match["bucket"]
         if bucket:
             # The netloc without the bucket: what all buckets of the region have in common.
-            origin = f"{split.scheme}://{split.netloc[len(bucket) + 1:]}"
+            origin = f"{split.scheme}://{split.netloc[len(bucket) + 1 :]}"
     elif ".s3." in split.hostname:
         region = split.hostname.split(".s3.")[1].split(".")[0]
     folders = [bucket, *split.path.split("/"), name or "%m-%y"]

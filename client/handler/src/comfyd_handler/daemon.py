@@ -13,7 +13,7 @@ import time
 
 from .connection import Connection
 from .errors import Disconnected, Failure
-from .settings import Settings
+from .settings import NO_HOME, Settings
 
 _START_LIMIT_S = 10.0
 _POLL_S = 0.01
@@ -52,6 +52,8 @@ class _Start:
     """One attempt to have a daemon that listens."""
 
     def __init__(self, settings: Settings) -> None:
+        if settings.state_dir is None:
+            raise Failure(NO_HOME)
         self._settings = settings
         self._log = settings.state_dir / "comfyd.log"
 
@@ -77,7 +79,7 @@ class _Start:
     def _spawn(self) -> tuple[subprocess.Popen[bytes], int]:
         """Spawns the daemon; returns it, and where in the log its first line will be."""
         try:
-            self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             log = open(self._log, "ab", opener=_private)
         except OSError as error:
             raise Failure(f"failed to open `{self._log}`: {error.strerror}", kind="disk") from error

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,7 @@ class Handler:
     async def _ask(self, params: dict[str, Any], progress: Progress) -> dict[str, Any]:
         async with await daemon.connect(self._settings) as connection:
             found = await connection.call("run", params, progress.tell)
-            try:
+            # The job has its result: without this answer the number stays what it was.
+            with suppress(Failure, Disconnected):
                 self.concurrency.learn(await connection.call("status", {}))
-            except (Failure, Disconnected):
-                pass  # the job has its result; the number stays what it was
             return found

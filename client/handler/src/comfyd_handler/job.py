@@ -86,10 +86,9 @@ def _version(asked: dict[str, Any], settings: Settings) -> str:
         if settings.version_id is None:
             raise Failure("Missing 'version_id' parameter, and COMFY_VERSION_ID is not set")
         return settings.version_id
-    is_id = isinstance(version, str) and _VERSION_ID.fullmatch(version) and not version.endswith(".json")
-    if not is_id:
-        raise Failure(f"'version_id' is {version!r:.80}, which is not the id of a version")
-    return version
+    if isinstance(version, str) and _VERSION_ID.fullmatch(version) and not version.endswith(".json"):
+        return version
+    raise Failure(f"'version_id' is {version!r:.80}, which is not the id of a version")
 
 
 def _workflow(asked: dict[str, Any]) -> dict[str, Any] | str:
@@ -97,9 +96,9 @@ def _workflow(asked: dict[str, Any]) -> dict[str, Any] | str:
     if workflow is None and link is None:
         raise Failure("Missing 'workflow' parameter")
     if workflow is None:
-        if not _is_link(link):
-            raise Failure("'workflow_url' must be an https link")
-        return link
+        if isinstance(link, str) and _is_link(link):
+            return link
+        raise Failure("'workflow_url' must be an https link")
     if isinstance(workflow, str):
         try:
             workflow = json.loads(workflow)

@@ -26,15 +26,14 @@ def start(settings: Settings) -> None:
 
 
 async def _prewarm(settings: Settings) -> None:
-    version = settings.version_id
     try:
         async with await daemon.connect(settings) as connection:
-            if version is None:
+            if settings.version_id is None:
                 return
-            warm = await connection.call("warm", target(version, settings))
+            warm = await connection.call("warm", target(settings.version_id, settings))
             await connection.call("release", {"lease": warm["lease"]})
-            _log.info("version `%s` is ready after %d ms", version, warm["timings"]["total_ms"])
+            _log.info("version `%s` is ready after %d ms", settings.version_id, warm["timings"]["total_ms"])
     except Failure as failure:
-        _log.warning("version `%s` is not started: %s", version, "; ".join([failure.message, *failure.details]))
+        _log.warning("nothing is started yet: %s", "; ".join([failure.message, *failure.details]))
     except Disconnected as error:
-        _log.warning("version `%s` is not started: %s", version, error)
+        _log.warning("nothing is started yet: %s", error)

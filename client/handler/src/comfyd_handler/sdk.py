@@ -28,7 +28,8 @@ def serve(handler: "Handler") -> None:
 
 def unknown_options() -> list[str]:
     """Returns the options that the SDK does not know: it would pass over them."""
-    return runpod.serverless.parser.parse_known_args(sys.argv[1:])[1]
+    _, unknown = runpod.serverless.parser.parse_known_args(sys.argv[1:])
+    return list(unknown)
 
 
 def progress_sender(job: dict[str, Any]) -> Send | None:

@@ -80,13 +80,16 @@ class Start(unittest.TestCase):
 
     def test_the_handler_adds_little_to_the_start_of_the_sdk(self) -> None:
         program = """
-            import sys, time
+            import sys, threading, time
             import runpod.serverless
             begun = time.perf_counter()
             runpod.serverless.start = lambda config: print(time.perf_counter() - begun)
             sys.argv = ["handler"]
             from comfyd_handler.main import main
             main()
+            for thread in threading.enumerate():
+                if thread.name == "prewarm":
+                    thread.join()
         """
         done = self._python(program, COMFYD_BIN="/nonexistent", COMFY_VERSION_ID="v")
         self.assertLess(float(done.stdout), _START_LIMIT_S, done.stderr)

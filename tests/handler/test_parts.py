@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import tempfile
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comfyd_handler import answer, bucket, call
+from comfyd_handler import answer, bucket, call, daemon
 from comfyd_handler.concurrency import Concurrency, devices_in_use
 from comfyd_handler.errors import Failure, failure_of_call
 from comfyd_handler.job import parse
@@ -41,8 +42,8 @@ class Places(unittest.TestCase):
 
     def test_the_socket_is_the_first_place_that_is_set(self) -> None:
         for variables, expected in (
-            ({"COMFYD_SOCKET": "/s.sock", "XDG_RUNTIME_DIR": "/run/u"}, "/s.sock"),
-            ({"COMFYD_SOCKET": " ", "XDG_RUNTIME_DIR": "/run/u"}, "/run/u/comfyd.sock"),
+            ({"COMFYD_SOCKET": "/s.sock", "XDG_RUNTIME_DIR": "/run/u", "HOME": "/h"}, "/s.sock"),
+            ({"COMFYD_SOCKET": " ", "XDG_RUNTIME_DIR": "/run/u", "HOME": "/h"}, "/run/u/comfyd.sock"),
             ({"COMFYD_STATE_DIR": "/st", "XDG_STATE_HOME": "/x"}, "/st/comfyd.sock"),
             ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/comfyd/comfyd.sock"),
             ({"HOME": "/h"}, "/h/.local/state/comfyd/comfyd.sock"),
@@ -67,6 +68,24 @@ class Places(unittest.TestCase):
         )
         self.assertNotIn("s3cr3t", repr(read))
         self.assertNotIn("k3y", repr(read))
+
+
+class Daemons(unittest.TestCase):
+    """A daemon that cannot be started."""
+
+    def test_it_is_told_with_its_last_words(self) -> None:
+        with tempfile.TemporaryDirectory() as home:
+            program = Path(home, "broken")
+            program.write_text("#!/bin/sh\necho there is no luck today >&2\nexit 3\n")
+            program.chmod(0o755)
+            for named, words, detail in (
+                (str(program), "ended with 3", "there is no luck today"),
+                ("/nonexistent", "`/nonexistent`: No such file", "hint: name it with COMFYD_BIN"),
+            ):
+                with self.assertRaises(Failure) as caught:
+                    asyncio.run(daemon.connect(settings(HOME=home, COMFYD_BIN=named)))
+                self.assertIn(words, caught.exception.message)
+                self.assertIn(detail, caught.exception.details)
 
 
 class Jobs(unittest.TestCase):
@@ -167,6 +186,18 @@ class Messages(unittest.TestCase):
         workflow = {"1": {"class_type": "A", "inputs": {"text": "x" * (1 << 20)}}}
         params = call.parameters(job({"version_id": "v", "workflow": workflow}), settings(), self.scratch)
         self.assertEqual(json.loads(Path(params["workflow"]).read_text()), workflow)
+
+    def test_a_job_that_is_sent_again_asks_for_the_same(self) -> None:
+        place = settings(HOME=str(self.scratch))
+        asked = {"version_id": "v", "workflow": WORKFLOW, "images": [{"name": "a.png", "image": "aGk="}]}
+        calls = []
+        for image in ("aGk=", "data:image/png;base64,aGk=", "aG8="):
+            asked["images"][0]["image"] = image
+            with call.scratch_of(job(asked), place) as scratch:
+                calls.append(call.parameters(job(asked), place, scratch))
+            self.assertFalse(scratch.exists())
+        self.assertEqual(calls[0], calls[1])
+        self.assertNotEqual(calls[0], calls[2])
 
     def test_all_inputs_that_are_no_base64_are_told(self) -> None:
         images = [{"name": "a.png", "image": "x"}, {"name": "b.png", "image": "aGk="}, {"name": "c.png", "image": "?"}]

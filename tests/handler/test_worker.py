@@ -69,7 +69,7 @@ class Worker(unittest.TestCase):
         self.assertGreaterEqual(output["timings"]["total_ms"], output["timings"]["execute_ms"])
 
     def test_inputs_reach_the_workflow_and_nothing_stays_behind(self) -> None:
-        self.worker(TMPDIR=str(self.machine.place))
+        self.worker()
         workflow = {
             "1": {"class_type": "LoadImage", "inputs": {"image": "pic.png"}},
             "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "loaded"}},
@@ -82,7 +82,7 @@ class Worker(unittest.TestCase):
         # The fake node makes an image as wide as its file is long.
         width = int.from_bytes(base64.b64decode(made["data"])[16:20], "big")
         self.assertEqual(width, len(picture))
-        self.assertEqual(list(self.machine.place.glob("comfyd-job-*")), [])
+        self.assertEqual(list(self.machine.product.home.glob(".local/state/comfyd/handler/*")), [])
 
     def test_a_workflow_longer_than_a_line_is_run(self) -> None:
         self.worker()

@@ -13,7 +13,7 @@ import time
 
 from .connection import Connection
 from .errors import Disconnected, Failure
-from .settings import NO_HOME, Settings
+from .settings import Settings
 
 _START_LIMIT_S = 10.0
 _POLL_S = 0.01
@@ -41,9 +41,10 @@ async def connect(settings: Settings) -> Connection:
 
 async def _open(settings: Settings) -> Connection:
     try:
-        return await Connection.open(settings.socket)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return await _Start(settings).run()
+        try:
+            return await Connection.open(settings.socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return await _Start(settings).run()
     except OSError as error:
         raise Failure(f"failed to connect to `{settings.socket}`: {error.strerror}", kind="unavailable") from error
 
@@ -52,8 +53,6 @@ class _Start:
     """One attempt to have a daemon that listens."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.state_dir is None:
-            raise Failure(NO_HOME)
         self._settings = settings
         self._log = settings.state_dir / "comfyd.log"
 

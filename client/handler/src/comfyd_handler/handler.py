@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from . import answer, call, daemon
@@ -44,8 +42,8 @@ class Handler:
             return failure.output()
 
     async def _run(self, job: Job, progress: Progress) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="comfyd-job-", ignore_cleanup_errors=True) as scratch:
-            params = await asyncio.to_thread(call.parameters, job, self._settings, Path(scratch))
+        with call.scratch_of(job, self._settings) as scratch:
+            params = await asyncio.to_thread(call.parameters, job, self._settings, scratch)
             for _ in range(_ATTEMPTS):
                 try:
                     return await self._ask(params, progress)

@@ -23,16 +23,14 @@ SOCKET_PATH_MAX = 107
 MODES = ("base64", "s3", "gcs")
 """How outputs may be returned."""
 
-NO_HOME = "neither HOME nor COMFY_VOLUME is set: there is no place for the daemon's state"
-
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that is the same for all jobs."""
 
     socket: Path
-    state_dir: Path | None
-    """Where the daemon's log goes; absent where neither a home directory nor a volume is."""
+    state_dir: Path
+    """Where the daemon's log goes, and jobs' files while they run."""
     program: str
     """The daemon to start when none listens."""
     cwd: str | None
@@ -86,23 +84,23 @@ class _Texts:
         return Path(value) if value else None
 
 
-def _socket(text: _Texts, state_dir: Path | None) -> Path:
-    directory = text.path("XDG_RUNTIME_DIR") or state_dir
-    socket = text.path("COMFYD_SOCKET") or (directory / "comfyd.sock" if directory else None)
-    if socket is None:
-        raise Failure(NO_HOME)
+def _socket(text: _Texts, state_dir: Path) -> Path:
+    runtime = text.path("XDG_RUNTIME_DIR")
+    socket = text.path("COMFYD_SOCKET") or (runtime or state_dir) / "comfyd.sock"
     if len(os.fsencode(socket)) > SOCKET_PATH_MAX:
         raise Failure(f"the socket path `{socket}` is longer than {SOCKET_PATH_MAX} bytes: set COMFYD_SOCKET")
     return socket
 
 
-def _state_dir(text: _Texts) -> Path | None:
+def _state_dir(text: _Texts) -> Path:
     if directory := text.path("COMFYD_STATE_DIR"):
         return directory
     if state := text.path("XDG_STATE_HOME"):
         return state / "comfyd"
     home = text.path("HOME") or _volume(text)
-    return home / ".local/state/comfyd" if home else None
+    if home is None:
+        raise Failure("neither HOME nor COMFY_VOLUME is set: there is no place for the daemon's state")
+    return home / ".local/state/comfyd"
 
 
 def _volume(text: _Texts) -> Path | None:

@@ -7,12 +7,15 @@ import json
 import os
 import signal
 import subprocess
+import time
 import unittest
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from tests.real.product import wait_until
 
+from .bucket import Bucket
 from .machine import LIMIT_S, Machine, image
 from .runpod import RunPod
 
@@ -52,6 +55,10 @@ class Worker(unittest.TestCase):
                 return queue["queue_running"] + queue["queue_pending"]
         return []
 
+    def files_of_jobs(self) -> set[Path]:
+        """Returns what handlers have written for jobs; one that was killed leaves it."""
+        return set(self.machine.product.home.glob(".local/state/comfyd/handler/**/*"))
+
     def await_running(self, version: str) -> None:
         wait_until(lambda: self.queue(version), limit_s=LIMIT_S, what="a workflow that runs")
 
@@ -77,12 +84,13 @@ class Worker(unittest.TestCase):
         # Larger than the daemon's longest line.
         picture = os.urandom(1 << 20)
         images = [{"name": "pic.png", "image": "data:image/png;base64," + base64.b64encode(picture).decode()}]
+        before = self.files_of_jobs()
         result = self.runpod.run(*self.job("a", workflow=workflow, images=images))
         (made,) = result["output"]["images"]
         # The fake node makes an image as wide as its file is long.
         width = int.from_bytes(base64.b64decode(made["data"])[16:20], "big")
         self.assertEqual(width, len(picture))
-        self.assertEqual(list(self.machine.product.home.glob(".local/state/comfyd/handler/*")), [])
+        self.assertEqual(self.files_of_jobs(), before)
 
     def test_a_workflow_longer_than_a_line_is_run(self) -> None:
         self.worker()
@@ -90,6 +98,39 @@ class Worker(unittest.TestCase):
             str(node): {"class_type": "EmptyImage", "inputs": {"note": "x" * 1000}} for node in range(100, 2000)
         }
         self.assertIn("images", self.runpod.run(*self.job("a", workflow=workflow))["output"])
+
+    def test_outputs_go_where_runpods_own_upload_puts_them(self) -> None:
+        bucket = Bucket()
+        self.addCleanup(bucket.__exit__)
+        keys = {"BUCKET_ACCESS_KEY_ID": "k3y", "BUCKET_SECRET_ACCESS_KEY": "s3cr3t"}
+        self.worker(BUCKET_ENDPOINT_URL=bucket.url, **keys)
+        job, asked = self.job("a")
+        (made,) = self.runpod.run(job, asked)["output"]["images"]
+        self.assertEqual(made["type"], "s3_url")
+        with urllib.request.urlopen(made["data"], timeout=LIMIT_S) as answer:
+            self.assertTrue(answer.read().startswith(b"\x89PNG"))
+        self.assertIn("X-Amz-Expires=604800", made["data"])
+        ((path, (kind, _)),) = bucket.objects.items()
+        self.assertRegex(path, rf"^/{time.strftime('%m-%y')}/{job}/[^/]+\.png$")
+        self.assertEqual(kind, "image/png")
+        # The job may say otherwise.
+        (made,) = self.runpod.run(*self.job("b", output_mode="base64"))["output"]["images"]
+        self.assertEqual(made["type"], "base64")
+        self.assertNotIn("s3cr3t", self.machine.log.read_text())
+
+    def test_a_job_that_is_sent_again_runs_once(self) -> None:
+        self.worker()
+        # With an input: the second call must name the same file.
+        workflow = {
+            "1": {"class_type": "LoadImage", "inputs": {"image": "pic.png"}},
+            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "again"}},
+        }
+        images = [{"name": "pic.png", "image": base64.b64encode(b"picture").decode()}]
+        job, asked = self.job("a", workflow=workflow, images=images)
+        first = self.runpod.run(job, asked)["output"]
+        self.runpod.told.clear()
+        second = self.runpod.run(job, asked)["output"]
+        self.assertEqual(second["images"], first["images"])
 
     def test_failures_are_told_in_worker_comfyuis_fields(self) -> None:
         self.worker()

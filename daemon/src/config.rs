@@ -17,6 +17,9 @@ use size::size;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Workflows that may wait for one version, where nobody says otherwise.
+const MAX_QUEUE: usize = 64;
+
 /// Where things are and what the environment says. Built once.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -50,6 +53,8 @@ pub struct Config {
     pub hub_caches: Vec<PathBuf>,
     /// `COMFY_VOLUME_QUOTA`, in bytes.
     pub volume_quota: Option<u64>,
+    /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
+    pub max_queue: usize,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
@@ -72,6 +77,9 @@ pub enum ConfigError {
         "COMFY_VOLUME_QUOTA is `{0}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)"
     )]
     Quota(String),
+    /// A length that is no number.
+    #[error("COMFYD_MAX_QUEUE is `{0}`, which is no number of workflows")]
+    MaxQueue(String),
 }
 
 impl Config {
@@ -117,6 +125,8 @@ impl Config {
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
+            max_queue: places::text(get, "COMFYD_MAX_QUEUE")
+                .map_or(Ok(MAX_QUEUE), |text| text.parse().map_err(|_| ConfigError::MaxQueue(text)))?,
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),

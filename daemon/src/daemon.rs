@@ -3,8 +3,10 @@
 use crate::config::Config;
 use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
+use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
+use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
 use crate::supervise::Supervisor;
@@ -27,6 +29,10 @@ pub struct Daemon {
     pub jobs: Jobs,
     /// ComfyUI processes.
     pub supervisor: Supervisor,
+    /// How versions become ready.
+    pub starter: Starter,
+    /// Workflows that wait or run.
+    pub workflows: Workflows,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -73,9 +79,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
+    let jobs = Jobs::new(sources.clone(), work.clone());
+    let supervisor = Supervisor::new(config.state_dir.clone());
     let daemon = Arc::new(Daemon {
-        jobs: Jobs::new(sources.clone(), work.clone()),
-        supervisor: Supervisor::new(config.state_dir.clone()),
+        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
+        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        jobs,
+        supervisor,
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),
@@ -91,6 +101,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
     work.cancel();
+    bounded("workflows", daemon.workflows.ended()).await;
     bounded("realizes", daemon.jobs.ended()).await;
     bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
     bounded("connections", server.ended()).await;

@@ -24,7 +24,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only process spawns and signals",
     ),
     (&["fs::rename"], &["daemon/src/store/commit.rs"], "only store::commit renames"),
-    (&["object_store"], &["daemon/src/source/model/hosts/keys.rs"], "only source::model::hosts::keys signs"),
+    (
+        &["object_store"],
+        &["daemon/src/source/model/hosts/keys.rs", "daemon/src/source/bucket.rs"],
+        "only source::model::hosts::keys and source::bucket sign",
+    ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
@@ -38,6 +42,8 @@ const PURE: &[&str] = &[
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
     "daemon/src/supervise/policy.rs",
+    "daemon/src/run/graph.rs",
+    "daemon/src/run/recovery.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
     "daemon/src/source/model/hosts/address.rs",

@@ -93,6 +93,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("COMFYD_LOG", "what the daemon logs, such as `comfyd=debug`", "`info`"),
     variable("COMFYD_BIN", "the daemon that comfyctl starts", "`comfyd` beside comfyctl, else on PATH"),
+    variable("COMFYD_MAX_QUEUE", "workflows that may wait for one version; more are refused", "64"),
     variable("COMFYD_UV", "the uv to use", "`uv` on PATH, else one installed into the cache by pip"),
     variable(
         "UV_CACHE_DIR",

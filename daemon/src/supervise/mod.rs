@@ -185,6 +185,13 @@ impl Supervisor {
         Ok(ready)
     }
 
+    /// Claims the instance of a home, whether it runs or not, until what is returned is dropped: whoever
+    /// claims before [`Self::ensure_ready`] finds it ready after. Waits while it is being ended to make
+    /// room for others. Cancel-safe.
+    pub async fn hold(&self, home: &Path, purpose: Purpose) -> Held {
+        self.handle(home).usage.hold(purpose).await
+    }
+
     /// Returns every instance that was started since the daemon began, ended ones too.
     pub fn instances(&self) -> Vec<InstanceInfo> {
         self.lock().values().filter_map(Handle::info).collect()
@@ -246,9 +253,20 @@ impl Handle {
 }
 
 impl Ready {
-    /// Claims the instance, until what is returned is dropped.
-    pub fn hold(&self, purpose: Purpose) -> Held {
-        self.handle.usage.hold(purpose)
+    /// Claims this very process, until what is returned is dropped; none when it is no longer ready.
+    pub fn hold(&self, purpose: Purpose) -> Option<Held> {
+        // Claimed first: from then on it is not ended to make room.
+        let held = self.handle.usage.try_hold(purpose)?;
+        self.is_still().then_some(held)
+    }
+
+    /// Returns the process as everyone sees it right now.
+    pub fn info(&self) -> InstanceInfo {
+        self.handle.info().unwrap_or_else(|| self.info.clone())
+    }
+
+    fn is_still(&self) -> bool {
+        self.handle.published.borrow().as_ref().is_some_and(|now| now.info.state == self.info.state)
     }
 
     /// Ends this very process, which is of no use any more: all who work with it are told `reason`. Waits

@@ -28,7 +28,7 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
             .collect(),
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
-        workflows: Vec::new(),
+        workflows: daemon.workflows.list(),
         gpus: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from comfyd_handler.settings import Settings
 from tests.bench.fetch.ours import comfyui_tree
 from tests.real.comfyui import CHECKOUT
 from tests.real.git import publish
@@ -95,6 +96,16 @@ class Machine:
         self.product.__exit__()
         self._server.stop()
         shutil.rmtree(self.place, ignore_errors=True)
+
+
+def golden(name: str) -> Any:
+    """Returns a message as the daemon's own tests have it."""
+    return json.loads((CHECKOUT / f"tests/protocol/golden/{name}.json").read_text())
+
+
+def settings(**variables: str) -> Settings:
+    """Returns what the handler reads from these variables."""
+    return Settings.read({"HOME": "/h", **variables})
 
 
 def image(width: int = 8, prefix: str = "made", **slow: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import tempfile
@@ -12,80 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comfyd_handler import answer, bucket, call, daemon
+from comfyd_handler import answer, bucket, call
 from comfyd_handler.concurrency import Concurrency, devices_in_use
 from comfyd_handler.errors import Failure, failure_of_call
 from comfyd_handler.job import parse
 from comfyd_handler.progress import shown
-from comfyd_handler.settings import Settings
-from tests.real.comfyui import CHECKOUT
+
+from .machine import golden, settings
 
 WORKFLOW = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 MONTH = time.strftime("%m-%y")
 
 
-def golden(name: str) -> Any:
-    """Returns a message as the daemon's own tests have it."""
-    return json.loads((CHECKOUT / f"tests/protocol/golden/{name}.json").read_text())
-
-
-def settings(**variables: str) -> Settings:
-    return Settings.read({"HOME": "/h", **variables})
-
-
 def job(asked: Any, **variables: str) -> Any:
     return parse({"id": "job-7", "input": asked}, settings(**variables))
-
-
-class Places(unittest.TestCase):
-    """Handler and comfyctl must come to the same socket."""
-
-    def test_the_socket_is_the_first_place_that_is_set(self) -> None:
-        for variables, expected in (
-            ({"COMFYD_SOCKET": "/s.sock", "XDG_RUNTIME_DIR": "/run/u", "HOME": "/h"}, "/s.sock"),
-            ({"COMFYD_SOCKET": " ", "XDG_RUNTIME_DIR": "/run/u", "HOME": "/h"}, "/run/u/comfyd.sock"),
-            ({"COMFYD_STATE_DIR": "/st", "XDG_STATE_HOME": "/x"}, "/st/comfyd.sock"),
-            ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/comfyd/comfyd.sock"),
-            ({"HOME": "/h"}, "/h/.local/state/comfyd/comfyd.sock"),
-            ({"COMFY_VOLUME": "/workspace"}, "/workspace/.local/state/comfyd/comfyd.sock"),
-        ):
-            self.assertEqual(str(Settings.read(variables).socket), expected, variables)
-
-    def test_what_cannot_be_followed_is_refused(self) -> None:
-        for variables in (
-            {"COMFYD_SOCKET": "s.sock"},
-            {"COMFYD_SOCKET": "/" + "x" * 107},
-            {"OUTPUT_MODE": "ftp"},
-            {"COMFY_MAX_CONCURRENCY": "0"},
-            {"BUCKET_ENDPOINT_URL": "bucket"},
-        ):
-            with self.assertRaises(Failure, msg=variables):
-                settings(**variables)
-
-    def test_secrets_are_not_shown(self) -> None:
-        read = settings(
-            BUCKET_ENDPOINT_URL="https://s3.example", BUCKET_SECRET_ACCESS_KEY="s3cr3t", COMFY_ORG_API_KEY="k3y"
-        )
-        self.assertNotIn("s3cr3t", repr(read))
-        self.assertNotIn("k3y", repr(read))
-
-
-class Daemons(unittest.TestCase):
-    """A daemon that cannot be started."""
-
-    def test_it_is_told_with_its_last_words(self) -> None:
-        with tempfile.TemporaryDirectory() as home:
-            program = Path(home, "broken")
-            program.write_text("#!/bin/sh\necho there is no luck today >&2\nexit 3\n")
-            program.chmod(0o755)
-            for named, words, detail in (
-                (str(program), "ended with 3", "there is no luck today"),
-                ("/nonexistent", "`/nonexistent`: No such file", "hint: name it with COMFYD_BIN"),
-            ):
-                with self.assertRaises(Failure) as caught:
-                    asyncio.run(daemon.connect(settings(HOME=home, COMFYD_BIN=named)))
-                self.assertIn(words, caught.exception.message)
-                self.assertIn(detail, caught.exception.details)
 
 
 class Jobs(unittest.TestCase):

@@ -190,7 +190,6 @@ class Worker(unittest.TestCase):
         self.assertEqual(worker.wait(LIMIT_S), 0)
 
     def test_a_worker_that_is_killed_leaves_no_workflow_running(self) -> None:
-        """The SDK's heartbeat is a fork: it lives on, and must not hold the connection."""
         worker = self.worker()
         self.runpod.put(*self.job("a", workflow=image(steps=6000, ms=50)))
         self.await_running("one")

@@ -34,11 +34,15 @@ _open: set[int] = set()
 def _close_in_child() -> None:
     """Closes what a forked child has inherited.
 
-    The SDK forks its heartbeat. With a copy of the socket in it, the daemon would not see this process die,
-    and would go on with jobs that nobody waits for.
+    The SDK forks its heartbeat, which outlives a worker that is killed. With a copy of a socket in it, the
+    daemon would not see the worker die, and its claims would last. The numbers stay taken: the child has
+    copies of the objects too, which may close them once more.
     """
-    while _open:
-        os.close(_open.pop())
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in _open:
+        os.dup2(nothing, fd)
+    os.close(nothing)
+    _open.clear()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

@@ -110,10 +110,10 @@ def _workflow(asked: dict[str, Any]) -> dict[str, Any] | str:
 
 
 def _inputs(asked: dict[str, Any]) -> list[Input]:
-    images = asked.get("images") or []
+    images = [] if asked.get("images") is None else asked["images"]
     if not isinstance(images, list) or not all(_is_image(image) for image in images):
         raise Failure("'images' must be a list of objects with 'name' and 'image' keys")
-    links = asked.get("input_images") or {}
+    links = {} if asked.get("input_images") is None else asked["input_images"]
     if not isinstance(links, dict) or not all(_is_link(link) for link in links.values()):
         raise Failure("'input_images' must map names to https links")
     given = [

@@ -34,7 +34,7 @@ test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
 	COMFYD_UV=$(UV) $(CARGO) test --workspace
 
 .PHONY: test-handler
-test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: a minute
+test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes
 	$(HANDLER)/bin/python -m unittest discover --start-directory tests/handler --top-level-directory .
 
 .PHONY: test-real

@@ -99,7 +99,6 @@ class Connections(unittest.TestCase):
         async def serve_and_open(socket: Path) -> None:
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 writer.write(self._answer(await reader.readline(), protocol=2))
-                await reader.read()
                 writer.close()
 
             async with await asyncio.start_unix_server(serve, socket):

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ class Connection:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def _send(self, message: dict[str, Any]) -> None:
         line = json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n"
@@ -144,8 +147,6 @@ class Connection:
 
     async def _withdraw(self, call: int) -> None:
         """Cancels a call in the daemon. How it ends does not matter any more."""
-        try:
+        with suppress(Failure, Disconnected, asyncio.TimeoutError):
             await self._send({"method": "$/cancelRequest", "params": {"id": call}})
             await asyncio.wait_for(self._answer(call, None), _WITHDRAWAL_S)
-        except (Failure, Disconnected, asyncio.TimeoutError):
-            pass

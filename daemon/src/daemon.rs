@@ -9,7 +9,7 @@ use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
-use crate::supervise::Supervisor;
+use crate::supervise::{Gpus, Limits, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
     let jobs = Jobs::new(sources.clone(), work.clone());
-    let supervisor = Supervisor::new(config.state_dir.clone());
+    let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
         workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
@@ -109,6 +109,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("signal handlers", tasks.wait()).await;
     std::fs::remove_file(&config.socket).ok();
     Ok(())
+}
+
+fn supervisor(config: &Config) -> Supervisor {
+    let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
+    let limits =
+        Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
+    let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
+    Supervisor::new(config.state_dir.clone(), gpus, limits)
 }
 
 fn take_life(config: &Config) -> Result<FileLock, DaemonError> {

@@ -134,7 +134,7 @@ impl Starter {
         let ready = self.supervisor.ensure_ready(ctx, launch).await?;
         let timings = WarmTimings {
             realize_ms: millis(realized - began),
-            room_ms: 0,
+            room_ms: ready.room_ms,
             start_ms: ready.start_ms,
             total_ms: millis(began.elapsed()),
         };
@@ -189,6 +189,7 @@ fn launch(
         generation_dir,
         port: address.port,
         listen: address.listen,
+        device: None,
     })
 }
 

@@ -41,6 +41,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 const PURE: &[&str] = &[
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
+    "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/run/graph.rs",
     "daemon/src/run/recovery.rs",

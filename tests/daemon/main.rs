@@ -4,7 +4,11 @@
 mod fixture;
 mod layers;
 mod readme;
+mod room;
 mod run;
+mod run_inputs;
+mod run_jobs;
+mod run_recovery;
 mod source_git;
 mod source_model;
 mod source_model_hosts;

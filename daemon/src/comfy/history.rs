@@ -51,6 +51,15 @@ pub struct ExecutionError {
 }
 
 impl History {
+    /// Tells whether a node was not run: its result, or that of all that it puts out, was known.
+    pub fn was_cached(&self, node: &str) -> bool {
+        let messages = self.status.iter().flat_map(|status| &status.messages);
+        messages.filter(|(name, _)| name == "execution_cached").any(|(_, data)| {
+            let nodes = data.get("nodes").and_then(Value::as_array);
+            nodes.is_some_and(|nodes| nodes.iter().any(|cached| cached == node))
+        })
+    }
+
     /// Tells how the prompt ended. The messages are looked at first: ComfyUI does not reset
     /// `completed` when a prompt fails before its first node.
     pub fn verdict(&self) -> Verdict {

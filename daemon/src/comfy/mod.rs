@@ -186,6 +186,13 @@ impl Comfy {
         self.post("POST /queue", "queue", &serde_json::json!({ "delete": [prompt_id] })).await
     }
 
+    /// Returns how many prompts it has, the running one included. The cheapest request there is.
+    pub async fn queue_remaining(&self) -> Result<u64, ComfyError> {
+        let answer: Value =
+            self.json("GET /prompt", self.request(Method::GET, &["prompt"], Duration::from_secs(5))).await?;
+        Ok(answer["exec_info"]["queue_remaining"].as_u64().unwrap_or(0))
+    }
+
     /// Asks ComfyUI to unload its models and to free its memory. It does so before its next prompt, or
     /// within a second when it has none.
     pub async fn free(&self) -> Result<(), ComfyError> {

@@ -104,6 +104,14 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
+    /// ComfyUI took an output from its cache, and the file is gone.
+    #[error("output `{file}` of node {node} is an earlier job's, and gone")]
+    Stale {
+        /// The node.
+        node: String,
+        /// The file.
+        file: String,
+    },
     /// An output is too large for an answer.
     #[error("output `{file}` is larger than {mib} MiB, which is too much for an answer")]
     TooLarge {
@@ -138,7 +146,9 @@ impl RunError {
             Self::Input { kind, .. } => *kind,
             Self::Bucket(error) => error.kind(),
             Self::Comfy(error) => error.kind(),
-            Self::Failed(_) | Self::Interrupted | Self::Output { .. } => ErrorKind::Execution,
+            Self::Failed(_) | Self::Interrupted | Self::Output { .. } | Self::Stale { .. } => {
+                ErrorKind::Execution
+            }
             Self::Lost | Self::Died { .. } => ErrorKind::Instance,
             Self::Timeout(_) => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,

@@ -9,7 +9,7 @@ use crate::comfy::ExecutionError;
 
 /// The most runs that a job can have beyond its first.
 #[cfg(test)]
-const MOST: usize = 5;
+const MOST: usize = 6;
 
 /// A failure that another run may not meet again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) enum Symptom {
     Died,
     /// ComfyUI has forgotten the prompt.
     Lost,
+    /// ComfyUI took from its cache what is gone.
+    Stale,
 }
 
 /// What is done before the workflow is run once more.
@@ -43,6 +45,7 @@ pub(super) struct Ladder {
     poisoned: bool,
     died: bool,
     lost: bool,
+    stale: bool,
 }
 
 impl Ladder {
@@ -55,6 +58,8 @@ impl Ladder {
             Symptom::Died => (&mut self.died, Remedy::Nothing),
             // A process that drops what it was given is not to be trusted with it again.
             Symptom::Lost => (&mut self.lost, Remedy::Restart),
+            // Which empties the cache.
+            Symptom::Stale => (&mut self.stale, Remedy::Free),
         };
         (!std::mem::replace(taken, true)).then_some(remedy)
     }
@@ -76,6 +81,7 @@ pub(super) fn symptom(error: &RunError) -> Option<Symptom> {
         RunError::Failed(error) => of_exception(error),
         RunError::Died { asked: false, .. } => Some(Symptom::Died),
         RunError::Lost => Some(Symptom::Lost),
+        RunError::Stale { .. } => Some(Symptom::Stale),
         _ => None,
     }
 }
@@ -104,7 +110,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Symptom; 4] = [Symptom::OutOfMemory, Symptom::Poisoned, Symptom::Died, Symptom::Lost];
+    const ALL: [Symptom; 5] =
+        [Symptom::OutOfMemory, Symptom::Poisoned, Symptom::Died, Symptom::Lost, Symptom::Stale];
 
     fn exception(kind: &str, message: &str) -> RunError {
         let [exception_type, exception_message] = [kind, message].map(str::to_owned);
@@ -147,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_job_that_only_fails_comes_to_an_end(causes in proptest::collection::vec(0..4_usize, 0..40)) {
+        fn a_job_that_only_fails_comes_to_an_end(causes in proptest::collection::vec(0..5_usize, 0..40)) {
             let mut ladder = Ladder::default();
             let taken = causes.iter().filter(|cause| ladder.next(ALL[**cause]).is_some()).count();
             prop_assert!(taken <= MOST);

@@ -8,7 +8,7 @@ use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
 use super::{Graph, RunError, RunRequest, Start, Up};
 use crate::ctx::Ctx;
-use crate::supervise::{Held, Ready, blocking};
+use crate::supervise::{Held, Ready, Turn, blocking};
 use futures_util::FutureExt as _;
 use proto::method::{RunAnswer, Warmth, WorkflowState};
 use std::path::PathBuf;
@@ -67,7 +67,9 @@ impl Work {
             Some(Record { answer: Some(answer), .. }) if are_there(&answer).await => {
                 return Ok(Finished { answer, _held: None });
             }
-            known => known.map(|record| record.prompt_id),
+            // What it made is gone: it is made again.
+            Some(Record { answer: Some(_), .. }) | None => None,
+            Some(posted) => Some(posted.prompt_id),
         };
         let done = self.run_anew(ctx, shared, (turns, &tell), earlier).await;
         let (paths, records, key) = (self.inputs.paths(), shared.records.clone(), self.key.clone());
@@ -115,7 +117,7 @@ impl Work {
         let deadline = self.request.timeout.map(|limit| (Instant::now() + limit, limit));
         let began = Instant::now();
         tell(WorkflowState::Queued);
-        let mut turn = Some(self.turn(ctx, turns, deadline).await?);
+        let turn = self.turn(ctx, turns, deadline).await?;
         course.queue_ms = millis(began.elapsed());
         tell(WorkflowState::Running);
         ctx.progress.phase("run");
@@ -124,6 +126,10 @@ impl Work {
             up = self.up(ctx).await?;
         }
         loop {
+            let gpu = tokio::select! {
+                error = unwanted(ctx, deadline) => return Err(error),
+                gpu = up.ready.turn(ctx) => gpu.map_err(|_| RunError::Cancelled)?,
+            };
             let posted = Instant::now();
             self.remember(shared, &course).await;
             let prompt = Prompt {
@@ -133,21 +139,19 @@ impl Work {
                 api_key: self.request.api_key.as_ref(),
                 deadline,
             };
-            let error = match attempt(ctx, &up.ready, prompt).await {
-                Ok(executed) => {
-                    // The next one may go while this one's outputs are copied.
-                    drop(turn.take());
-                    tell(WorkflowState::Delivering);
-                    let took = posted.elapsed();
-                    let answer = self.answer(ctx, &up.ready, &course, (executed, took)).await?;
-                    return Ok(Finished { answer, _held: Some(up.held) });
-                }
+            let done = match attempt(ctx, &up.ready, prompt).await {
+                Ok(executed) => self.answer(ctx, &up.ready, &course, (executed, posted)).await,
+                Err(error) => Err(error),
+            };
+            let error = match done {
+                Ok(answer) => return Ok(Finished { answer, _held: Some(up.held) }),
                 Err(error) => error,
             };
             if matches!(error, RunError::Cancelled | RunError::Timeout(_)) {
-                leave(shared, up.ready, course.prompt_id, (turn.take(), up.held));
+                leave(shared, up.ready, course.prompt_id, (turn, up.held, gpu));
                 return Err(error);
             }
+            drop(gpu);
             self.recover(ctx, &up.ready, &mut course, error).await?;
             up = self.up(ctx).await?;
             course.how = course.how.max(up.how);
@@ -214,8 +218,9 @@ impl Work {
         ctx: &Ctx,
         ready: &Ready,
         course: &Course,
-        (executed, took): (Executed, Duration),
+        (executed, posted): (Executed, Instant),
     ) -> Result<RunAnswer, RunError> {
+        let took = posted.elapsed();
         let Executed { history, mut warnings } = executed;
         let output_dir = self.request.output_dir.as_deref();
         let outputs = outputs::collect(&ready.comfy, &self.request.home, &history, output_dir).await?;
@@ -256,7 +261,7 @@ impl Course {
 }
 
 /// Takes a prompt back behind the asker's back: until ComfyUI has let go of it, it keeps its turn.
-fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (Option<OwnedSemaphorePermit>, Held)) {
+fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (OwnedSemaphorePermit, Held, Turn)) {
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
         tokio::select! {

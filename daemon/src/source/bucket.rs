@@ -12,6 +12,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as Key;
 use object_store::signer::Signer;
 use object_store::{Attribute, Attributes, ClientOptions, ObjectStore, RetryConfig};
+use percent_encoding::percent_decode_str;
 use proto::ErrorKind;
 use proto::method::BucketTarget;
 use reqwest::Method;
@@ -115,7 +116,8 @@ impl Bucket {
             }
             _ => return Err(address()),
         };
-        let prefix = url.path().trim_matches('/').to_owned();
+        // The crate escapes what must be escaped.
+        let prefix = percent_decode_str(url.path().trim_matches('/')).decode_utf8_lossy().into_owned();
         Ok(Self { store, signer, name, prefix, link: Duration::from_secs(target.link_s) })
     }
 

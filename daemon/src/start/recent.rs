@@ -58,7 +58,7 @@ impl Recent {
         }
         let mut ready = found.ready;
         let held = ready.hold(wanted.purpose)?;
-        (ready.started, ready.start_ms) = (false, 0);
+        (ready.started, ready.room_ms, ready.start_ms) = (false, 0, 0);
         let total_ms = super::millis(began.elapsed());
         Some(Started {
             version_id: found.version_id,

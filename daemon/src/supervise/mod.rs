@@ -20,15 +20,22 @@
 
 mod command;
 mod error;
+mod gpu;
 mod instance;
 mod log;
+pub mod placement;
 mod policy;
+mod room;
 mod running;
+mod turn;
 mod usage;
 
 pub use error::SuperviseError;
+pub use gpu::{Gpu, Gpus};
 pub use log::{NodeImport, node_imports};
+pub use room::Limits;
 pub(crate) use running::blocking;
+pub use turn::Turn;
 pub use usage::{Held, Purpose};
 
 use crate::comfy::Comfy;
@@ -38,7 +45,8 @@ use crate::store::digest;
 use instance::{Published, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{InstanceInfo, InstanceState};
+use proto::method::{Device, GpuInfo, InstanceInfo, InstanceState};
+use room::Room;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,6 +82,8 @@ pub struct Launch {
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.
     pub listen: Option<String>,
+    /// What it computes on; the supervisor chooses.
+    pub device: Option<Device>,
 }
 
 impl Launch {
@@ -94,6 +104,7 @@ struct Shared {
     state_dir: PathBuf,
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
+    room: Arc<Room>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -114,11 +125,14 @@ pub struct Ready {
     pub comfy: Comfy,
     /// Whether it had to be started, or was starting, when it was asked for.
     pub started: bool,
-    /// Milliseconds that the caller waited for it.
+    /// Milliseconds that the caller waited until there was room for it.
+    pub room_ms: u64,
+    /// Milliseconds that the caller waited for it after that.
     pub start_ms: u64,
     /// The custom nodes that it looked at when it started.
     pub node_imports: Arc<[NodeImport]>,
     handle: Handle,
+    supervisor: Supervisor,
 }
 
 /// How a ready instance ended.
@@ -135,18 +149,21 @@ pub struct Ended {
 impl Supervisor {
     /// Returns a supervisor without instances. Logs go to
     /// `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(state_dir: PathBuf) -> Self {
+    pub fn new(state_dir: PathBuf, gpus: Gpus, limits: Limits) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { state_dir, instances, tasks, ending }) }
+        let room = Arc::new(Room::new(gpus, limits));
+        Self { shared: Arc::new(Shared { state_dir, instances, room, tasks, ending }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
-    /// starting it otherwise. Cancelling `ctx` or dropping the future leaves the start to others who
+    /// starting it otherwise, once there is room for it. Cancelling `ctx` or dropping the future leaves the start to others who
     /// wait for it; without any, it is stopped.
     ///
     /// # Errors
     /// See [`SuperviseError`]. A process that dies is told at once, with the end of its log.
-    pub async fn ensure_ready(&self, ctx: &Ctx, launch: Launch) -> Result<Ready, SuperviseError> {
+    pub async fn ensure_ready(&self, ctx: &Ctx, mut launch: Launch) -> Result<Ready, SuperviseError> {
+        let asked = Instant::now();
+        let _admission = self.make_room(ctx, &mut launch).await?;
         let since = Instant::now();
         let version = launch.version_id.to_string();
         let mut handle = self.handle(&launch.home);
@@ -175,9 +192,11 @@ impl Supervisor {
             info: answer.info,
             comfy: answer.comfy,
             started: answer.waited,
+            room_ms: millis(since - asked),
             start_ms: millis(since.elapsed()),
             node_imports: answer.node_imports,
             handle,
+            supervisor: self.clone(),
         };
         if let Some(task) = shown {
             task.done(format!("answers at {}", ready.info.url));
@@ -232,11 +251,26 @@ impl Supervisor {
             .or_insert_with(|| {
                 let (requests, received) = mpsc::channel(QUEUE);
                 let (publish, published) = watch::channel(None);
-                let Shared { state_dir, tasks, ending, .. } = &*self.shared;
+                let Shared { state_dir, room, tasks, ending, .. } = &*self.shared;
                 tasks.spawn(instance::own(state_dir.clone(), received, publish, ending.clone()));
-                Handle { requests, published, usage: Usage::new() }
+                Handle { requests, published, usage: Usage::new(room.changed.clone()) }
             })
             .clone()
+    }
+
+    /// Returns the GPUs that may be used.
+    pub async fn gpus(&self) -> Vec<GpuInfo> {
+        let told = |gpu: Gpu| GpuInfo {
+            index: gpu.index,
+            name: gpu.name,
+            total_bytes: gpu.total,
+            free_bytes: gpu.free,
+        };
+        self.shared.room.gpus.look().await.into_iter().map(told).collect()
+    }
+
+    fn room(&self) -> &Arc<Room> {
+        &self.shared.room
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Handle>> {

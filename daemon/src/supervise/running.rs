@@ -31,7 +31,7 @@ impl Running {
             state,
             url: self.url.clone(),
             log: self.log.display().to_string(),
-            device: None,
+            device: self.launch.device.clone(),
             leases: 0,
             workflows: 0,
             restarts: 0,

@@ -22,7 +22,7 @@ pub(super) struct Usage {
 #[derive(Debug)]
 struct Shared {
     counts: Mutex<Counts>,
-    /// Told when someone leaves.
+    /// Told when someone leaves this one or another.
     left: watch::Sender<()>,
 }
 
@@ -50,9 +50,10 @@ pub(super) struct Eviction {
 }
 
 impl Usage {
-    pub(super) fn new() -> Self {
+    /// Returns a count of nobody. `left` is told when someone leaves.
+    pub(super) fn new(left: watch::Sender<()>) -> Self {
         let counts = Counts { leases: 0, workflows: 0, last_used: Instant::now(), evicted: false };
-        Self { shared: Arc::new(Shared { counts: Mutex::new(counts), left: watch::Sender::new(()) }) }
+        Self { shared: Arc::new(Shared { counts: Mutex::new(counts), left }) }
     }
 
     /// Counts one more, until what is returned is dropped; none while the process is being evicted.
@@ -68,7 +69,7 @@ impl Usage {
 
     /// As [`Self::try_hold`], after an eviction that is under way. Cancel-safe.
     pub(super) async fn hold(&self, purpose: Purpose) -> Held {
-        let mut left = self.left();
+        let mut left = self.shared.left.subscribe();
         loop {
             if let Some(held) = self.try_hold(purpose) {
                 return held;
@@ -99,11 +100,6 @@ impl Usage {
     /// Returns when someone came or left last.
     pub(super) fn last_used(&self) -> Instant {
         self.counts().last_used
-    }
-
-    /// Returns a watch that changes whenever someone leaves.
-    pub(super) fn left(&self) -> watch::Receiver<()> {
-        self.shared.left.subscribe()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -144,8 +140,8 @@ mod tests {
 
     #[tokio::test]
     async fn claims_count_until_they_are_dropped() {
-        let usage = Usage::new();
-        let left = usage.left();
+        let (sender, left) = watch::channel(());
+        let usage = Usage::new(sender);
         let (lease, workflow) = (usage.hold(Purpose::Lease).await, usage.hold(Purpose::Workflow).await);
         assert_eq!((usage.leases(), usage.workflows()), (1, 1));
         assert!(!left.has_changed().unwrap());
@@ -158,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_claimed_is_not_evicted_and_the_other_way_round() {
-        let usage = Usage::new();
+        let usage = Usage::new(watch::Sender::new(()));
         let lease = usage.hold(Purpose::Lease).await;
         assert!(usage.evict().is_none());
         drop(lease);

@@ -9,6 +9,12 @@ ignore_term, grandchild   ignores SIGTERM; leaves a child that holds the log ope
 lose_ws                   closes each client's socket at the first message and never opens it again
 die_running, worker_dies  the process, or only its worker thread, dies at the first prompt
 forget                    drops prompts from the queue
+oom, cuda_error           the first node of a prompt fails as PyTorch does
+cut_post                  takes a prompt and closes the connection without an answer
+old_names                 tells an output node's earlier files whatever other inputs it has
+stuck                     ignores interruptions
+
+`word=n` misbehaves at the first n prompts only, over all processes of a home.
 """
 import base64
 import hashlib
@@ -29,7 +35,8 @@ import folder_paths
 import nodes
 from execution import Executor, validate
 
-MISBEHAVIOUR = set(filter(None, os.environ.get("FAKE_COMFYUI", "").split(",")))
+WORDS = [word.partition("=") for word in filter(None, os.environ.get("FAKE_COMFYUI", "").split(","))]
+MISBEHAVIOUR = {word: int(count or 1 << 30) for word, _, count in WORDS}
 sockets = {}
 seen_clients = set()
 
@@ -134,6 +141,9 @@ class Handler(BaseHTTPRequestHandler):
             if failure:
                 return self.answer({"error": failure, "node_errors": node_errors}, 400)
             executor.put(data["prompt_id"], data["prompt"], {"client_id": data.get("client_id")}, outputs)
+            if executor.meets("cut_post"):
+                self.close_connection = True
+                return self.connection.shutdown(2)
             self.answer({"prompt_id": data["prompt_id"], "number": 0, "node_errors": node_errors})
         elif verb == "queue":
             with executor.changed:
@@ -141,7 +151,14 @@ class Handler(BaseHTTPRequestHandler):
             self.answer()
         elif verb == "interrupt":
             running = [item[1] for item in executor.running]
-            executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
+            if "stuck" not in MISBEHAVIOUR:
+                executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
+            self.answer()
+        elif verb == "free":
+            executor.cache.clear()
+            self.answer()
+        elif verb == "free":
+            nodes.say("freed")
             self.answer()
         else:
             self.answer(status=404)

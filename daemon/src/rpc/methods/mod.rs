@@ -53,7 +53,7 @@ pub(super) async fn call(
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
         verb::Warm::NAME => reply::<verb::Warm>(warm::warm(daemon, leases, ctx, read(params)?).await),
         verb::Release::NAME => reply::<verb::Release>(Ok(release::release(leases, &read(params)?))),
-        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?))),
+        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),

@@ -7,6 +7,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 UV_VERSION := 0.13.9
 UV := $(CURDIR)/.tools/uv/bin/uv
+HANDLER := $(CURDIR)/.tools/handler
 
 .PHONY: help
 help: ## list these commands
@@ -29,8 +30,12 @@ dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/
 	ln -f target/dist-client/comfyctl target/dist/comfyctl
 
 .PHONY: test
-test: tools ## unit and daemon tests: minutes, and no ComfyUI
+test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
 	COMFYD_UV=$(UV) $(CARGO) test --workspace
+
+.PHONY: test-handler
+test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes
+	$(HANDLER)/bin/python -m unittest discover --start-directory tests/handler --top-level-directory .
 
 .PHONY: test-real
 test-real: tools build ## from a spec to images with the real ComfyUI: 15 GB of disk while it runs
@@ -66,3 +71,10 @@ $(UV):
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target .tools/uv.new --no-deps uv==$(UV_VERSION)
 	rm -rf .tools/uv
 	mv .tools/uv.new .tools/uv
+
+# RunPod's SDK, and the handler as it stands in the checkout.
+$(HANDLER)/made: $(UV) client/handler/pyproject.toml
+	rm -rf $(HANDLER)
+	$(UV) venv --quiet --python $(PYTHON) $(HANDLER)
+	$(UV) pip install --quiet --python $(HANDLER)/bin/python --editable client/handler
+	touch $@

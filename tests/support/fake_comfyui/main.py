@@ -168,6 +168,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer()
         elif verb == "free":
             executor.cache.clear()
+            nodes.say("freed")
             self.answer()
         else:
             self.answer(status=404)

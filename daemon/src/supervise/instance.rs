@@ -252,7 +252,7 @@ impl Owner {
             }
             (Seen::Answers, State::Starting(_)) => self.has_become_ready().await,
             (Seen::Works(facts), State::Ready(serving)) => {
-                match serving.watch.judge(*facts, &self.others.patience) {
+                match serving.watch.judge(&facts, &self.others.patience) {
                     Verdict::Well => self.look_again(),
                     Verdict::Restarts => self.restarts_itself().await,
                     Verdict::Useless(reason) => self.has_died(reason.to_owned(), true).await,

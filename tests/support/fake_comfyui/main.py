@@ -169,6 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         elif verb == "free":
             nodes.say("freed")
             executor.cache.clear()
+            nodes.say("freed")
             self.answer()
         else:
             self.answer(status=404)

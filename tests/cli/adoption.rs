@@ -25,7 +25,7 @@ fn number(value: &Value) -> u32 {
 }
 
 /// Kills the daemon, and it alone.
-fn crash(env: &TestEnv) {
+pub(crate) fn crash(env: &TestEnv) {
     let daemon = number(&env.json(&["status", "--no-start"])["pid"]);
     kill(daemon, "KILL");
     eventually("the daemon is gone", || !env.processes().contains(&daemon));

@@ -23,6 +23,7 @@ mod realize;
 mod repairs;
 mod results;
 mod runs;
+mod runs_crashes;
 mod secrets;
 mod sharing;
 mod starting;

@@ -7,7 +7,7 @@ use super::policy::{self, Death};
 use super::ready::Ended;
 use super::record;
 use super::running::{Running, blocking};
-use super::state::State;
+use super::state::{Starting, State};
 use crate::process::GRACE;
 use proto::method::{Device, InstanceState};
 use std::time::Duration;
@@ -25,9 +25,13 @@ impl Owner {
         let (running, waiting, starts, served) = match self.leave() {
             State::Down | State::Paused { .. } => return,
             State::Starting(starting) => {
-                (starting.running, starting.waiting, starting.starts, Duration::ZERO)
+                let Starting { running, waiting, starts, .. } = *starting;
+                (running, waiting, starts, Duration::ZERO)
             }
-            State::Ready(serving) => (serving.running, Vec::new(), 0, serving.watch.served()),
+            State::Ready(serving) => {
+                let served = serving.watch.served();
+                (serving.running, Vec::new(), 0, served)
+            }
         };
         let version = running.record.version_id.to_string();
         // Also when it is dead already: what it started must not keep its port or its memory.
@@ -45,11 +49,12 @@ impl Owner {
     /// Ends a process that has been loading for too long.
     pub(super) async fn give_up(&mut self) {
         let State::Starting(starting) = self.leave() else { return };
-        let version = starting.running.record.version_id.to_string();
-        let tail = self.end(starting.running).await;
+        let Starting { running, waiting, .. } = *starting;
+        let version = running.record.version_id.to_string();
+        let tail = self.end(running).await;
         self.remember(Some(Duration::ZERO), "it did not answer in time", &tail);
         let after = self.others.patience.loading;
-        tell(starting.waiting, &SuperviseError::NeverReady { version, after, tail });
+        tell(waiting, &SuperviseError::NeverReady { version, after, tail });
         self.start_if_held().await;
     }
 
@@ -62,7 +67,10 @@ impl Owner {
                 self.tell_stopped(waiting);
                 return true;
             }
-            State::Starting(starting) => (starting.running, starting.waiting),
+            State::Starting(starting) => {
+                let Starting { running, waiting, .. } = *starting;
+                (running, waiting)
+            }
             State::Ready(serving) => {
                 self.end_serving(Ended::asked());
                 (serving.running, Vec::new())

@@ -212,14 +212,14 @@ impl Owner {
         let starting =
             Starting { running, since: Instant::now(), pause: FIRST_PAUSE, starts, waiting, stays };
         self.publish(&starting.running, starting.state());
-        self.enter(State::Starting(starting));
+        self.enter(State::Starting(Box::new(starting)));
     }
 
     /// Takes a process that answers as its own.
     fn serve(&mut self, serving: Serving) {
         self.serving += 1;
         self.publish(&serving.running, serving.state());
-        self.enter(State::Ready(serving));
+        self.enter(State::Ready(Box::new(serving)));
     }
 
     async fn has_seen(&mut self, seen: Seen) {
@@ -265,8 +265,8 @@ impl Owner {
 
     async fn has_become_ready(&mut self) {
         let State::Starting(starting) = self.leave() else { return };
-        let (mut running, waiting) = (starting.running, starting.waiting);
-        let start_ms = millis(starting.since.elapsed());
+        let Starting { mut running, waiting, since, .. } = *starting;
+        let start_ms = millis(since.elapsed());
         running.record.start_ms = Some(start_ms);
         running.write_record().await;
         let (log, from) = (running.log.clone(), running.log_start);
@@ -286,7 +286,7 @@ impl Owner {
     /// (`os.execv`): what was on it is gone, and it loads.
     async fn restarts_itself(&mut self) {
         let State::Ready(serving) = self.leave() else { return };
-        let Serving { mut running, watch, .. } = serving;
+        let Serving { mut running, watch, .. } = *serving;
         tracing::info!(version = %running.record.version_id, "ComfyUI restarts itself");
         running.log_start = watch.log_end();
         running.record.start_ms = None;

@@ -203,19 +203,19 @@ mod tests {
     #[test]
     fn fruitless_starts_are_repeated_ever_later_and_then_not_at_all() {
         let after = |millis| MayStart::After(Duration::from_millis(millis));
-        let table: [(&[(u64, u64)], u64, MayStart); 8] = [
-            (&[], 9, MayStart::Now),
-            (&[(9, 0)], 9, after(500)),
-            (&[(9, 0)], 10, MayStart::Now),
-            (&[(8, 0), (9, 9)], 9, after(2000)),
-            (&[(8, 0), (9, 10)], 9, MayStart::Now),
-            (&[(6, 0), (7, 0), (8, 0), (9, 0)], 9, after(32_000)),
+        let table = [
+            (&[][..], 9, MayStart::Now),
+            (&[(9, 0)][..], 9, after(500)),
+            (&[(9, 0)][..], 10, MayStart::Now),
+            (&[(8, 0), (9, 9)][..], 9, after(2000)),
+            (&[(8, 0), (9, 10)][..], 9, MayStart::Now),
+            (&[(6, 0), (7, 0), (8, 0), (9, 0)][..], 9, after(32_000)),
             (
-                &[(5, 0), (6, 0), (7, 0), (8, 0), (9, 0)],
+                &[(5, 0), (6, 0), (7, 0), (8, 0), (9, 0)][..],
                 50,
                 MayStart::Not { until: Duration::from_secs(605), deaths: 5 },
             ),
-            (&[(5, 0), (6, 0), (7, 0), (8, 0), (9, 0)], 605, MayStart::Now),
+            (&[(5, 0), (6, 0), (7, 0), (8, 0), (9, 0)][..], 605, MayStart::Now),
         ];
         for (at, now, expected) in table {
             assert_eq!(may_start(&deaths(at), Duration::from_secs(now), PAUSE), expected, "{at:?} at {now}");

@@ -19,8 +19,8 @@ pub(super) enum State {
         until: Instant,
         waiting: Vec<Reply>,
     },
-    Starting(Starting),
-    Ready(Serving),
+    Starting(Box<Starting>),
+    Ready(Box<Serving>),
 }
 
 /// A process that loads.

@@ -12,9 +12,10 @@ pub use hosts::ModelHosts;
 pub use variables::{VARIABLES, Variable};
 
 use hub_caches::hub_caches;
+use proto::VersionId;
 use proto::places::{self, PlaceError};
 use size::size;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Workflows that may wait for one version, where nobody says otherwise.
@@ -55,6 +56,12 @@ pub struct Config {
     pub volume_quota: Option<u64>,
     /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
     pub max_queue: usize,
+    /// `COMFYD_MAX_INSTANCES`, where set.
+    pub max_instances: Option<usize>,
+    /// `COMFYD_GPU_RESERVE` in bytes, where set.
+    pub gpu_reserve: Option<u64>,
+    /// `COMFYD_PINNED`.
+    pub pinned: BTreeSet<VersionId>,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
@@ -72,14 +79,23 @@ pub enum ConfigError {
     /// A volume was named that cannot be written.
     #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
     Volume(PathBuf),
-    /// A quota that is no size.
-    #[error(
-        "COMFY_VOLUME_QUOTA is `{0}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)"
-    )]
-    Quota(String),
+    /// A size that is none.
+    #[error("{variable} is `{text}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)")]
+    Size {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds.
+        text: String,
+    },
+    /// A number of processes that is none.
+    #[error("COMFYD_MAX_INSTANCES is `{0}`, which is no number from 1 on")]
+    Instances(String),
     /// A length that is no number.
     #[error("COMFYD_MAX_QUEUE is `{0}`, which is no number of workflows")]
     MaxQueue(String),
+    /// A version that is none.
+    #[error("COMFYD_PINNED is no list of version ids with commas")]
+    Pinned(#[source] proto::ids::InvalidName),
 }
 
 impl Config {
@@ -124,9 +140,14 @@ impl Config {
             offline: places::flag(get, "COMFY_OFFLINE"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
-            volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
             max_queue: places::text(get, "COMFYD_MAX_QUEUE")
                 .map_or(Ok(MAX_QUEUE), |text| text.parse().map_err(|_| ConfigError::MaxQueue(text)))?,
+            volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")
+                .map(|text| size("COMFY_VOLUME_QUOTA", &text))
+                .transpose()?,
+            max_instances: places::text(get, "COMFYD_MAX_INSTANCES").map(instances).transpose()?,
+            gpu_reserve: places::text(get, GPU_RESERVE).map(|text| size(GPU_RESERVE, &text)).transpose()?,
+            pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),
@@ -137,6 +158,17 @@ impl Config {
             cache_root,
         })
     }
+}
+
+const GPU_RESERVE: &str = "COMFYD_GPU_RESERVE";
+
+fn instances(text: String) -> Result<usize, ConfigError> {
+    text.parse().ok().filter(|count| *count > 0).ok_or(ConfigError::Instances(text))
+}
+
+fn pinned(text: &str) -> Result<BTreeSet<VersionId>, ConfigError> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(VersionId::new).collect::<Result<_, _>>().map_err(ConfigError::Pinned)
 }
 
 /// Returns the volume: the one that was named, else the first mount point of a RunPod volume.

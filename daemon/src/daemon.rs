@@ -6,9 +6,10 @@ use crate::rpc::{self, RpcServer};
 use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
+use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
-use crate::supervise::Supervisor;
+use crate::supervise::{Gpus, Limits, Patience, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub struct Daemon {
     pub jobs: Jobs,
     /// ComfyUI processes.
     pub supervisor: Supervisor,
+    /// How versions become ready.
+    pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
     /// When the daemon began.
@@ -76,10 +79,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
+    let jobs = Jobs::new(sources.clone(), work.clone());
+    let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
-        jobs: Jobs::new(sources.clone(), work.clone()),
-        supervisor: Supervisor::new(config.state_dir.clone(), config.socket.clone()),
+        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
         workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        jobs,
+        supervisor,
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),
@@ -105,6 +111,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("signal handlers", tasks.wait()).await;
     std::fs::remove_file(&config.socket).ok();
     Ok(())
+}
+
+fn supervisor(config: &Config) -> Supervisor {
+    let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
+    let limits =
+        Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
+    let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
+    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
 }
 
 fn take_life(config: &Config) -> Result<FileLock, DaemonError> {

@@ -53,6 +53,9 @@ pub enum Error {
     /// An answer has no JSON form: a bug.
     #[error("the answer cannot be written")]
     Answer(#[source] serde_json::Error),
+    /// The connection can claim nothing more.
+    #[error("the connection holds too many claims, or is closed")]
+    Leases,
     /// The caller, or the daemon's end, cancelled the call.
     #[error("cancelled")]
     Cancelled,
@@ -74,6 +77,7 @@ impl Error {
             Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
             Self::Instance(error) => error.kind(),
             Self::Run(error) => error.kind(),
+            Self::Leases => ErrorKind::Busy,
             Self::Answer(_) => ErrorKind::Internal,
         }
     }
@@ -86,6 +90,7 @@ impl Error {
                 sought.join(" and no ")
             )),
             Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
+            Self::Leases => Some("`release` ends a claim".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
             Self::Resolve(error) => error.hint(),
             Self::Plan(error) => error.hint(),

@@ -43,6 +43,26 @@ fn adopted(env: &TestEnv) -> PathBuf {
 }
 
 #[test]
+fn two_links_to_the_same_content_are_fetched_once() {
+    let (env, hub) = with_hub();
+    hub.put("other/copy", "y.safetensors", safetensors("x"));
+    let mut spec = env.spec();
+    spec["models"] = json!([
+        { "source": format!("hf://{REPO}/{FILE}"), "target_subdir": "loras" },
+        { "source": "hf://other/copy/y.safetensors", "target_subdir": "unet" },
+    ]);
+    env.write_spec("v", &spec);
+    env.json(&["realize", "v"]);
+    let inode = |path: &str| fs::metadata(env.volume("models").join(path)).unwrap().ino();
+    assert_eq!(inode("loras/x.safetensors"), inode("unet/y.safetensors"));
+    assert_eq!(
+        hub.storage.seen().iter().filter(|seen| seen.range.as_deref() != Some("bytes=0-0")).count(),
+        1
+    );
+    assert_eq!(env.json(&["realize", "v"])["outcome"], "ready");
+}
+
+#[test]
 fn a_file_of_the_same_commit_is_hard_linked() {
     let (env, hub) = with_hub();
     let blob = fill(&env.volume("huggingface-cache/hub"), &hub.commit(REPO));

@@ -28,6 +28,7 @@ mod secrets;
 mod sharing;
 mod starting;
 mod versions;
+mod warm;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

@@ -2,13 +2,13 @@
 
 use comfyd::config::Config;
 use comfyd::ctx::Ctx;
-use comfyd::run::{Failure, RunError, RunRequest, Start, Workflows};
+use comfyd::run::{Failure, RunError, RunRequest, Start, Up, Workflows};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::supervise::{Launch, Patience, Ready, Supervisor};
+use comfyd::supervise::{Gpus, Launch, Limits, Patience, Purpose, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
-use proto::method::{InstanceState, RunAnswer};
+use proto::method::{InstanceState, RunAnswer, Warmth};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,8 +39,8 @@ impl Version {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let (state, socket) = (dir.path().join("state"), dir.path().join("comfyd.sock"));
-        let supervisor = Supervisor::with_patience(state, socket, patience);
+        let places = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let supervisor = Supervisor::new(places, Gpus::of_table(Vec::new), Limits::default(), patience);
         let workflows = workflows(&dir, &[]);
         Self { dir, supervisor, workflows, home, misbehaviour }
     }
@@ -81,8 +81,12 @@ impl Version {
         let start: Start = Box::new(move |ctx| {
             let (supervisor, launch) = (supervisor.clone(), launch.clone());
             Box::pin(async move {
-                let started = supervisor.ensure_ready(&ctx, launch).await;
-                started.map_err(|error| Arc::new(comfyd::error::Error::from(error)) as Arc<dyn Failure>)
+                let held = supervisor.hold(&launch.home, Purpose::Workflow).await;
+                let ready = supervisor.ensure_ready(&ctx, launch).await;
+                let failed = |error| Arc::new(comfyd::error::Error::from(error)) as Arc<dyn Failure>;
+                let ready = ready.map_err(failed)?;
+                let how = if ready.started { Warmth::Started } else { Warmth::Running };
+                Ok(Up { ready, held, how })
             })
         });
         let run = self.workflows.run(ctx, request, start);
@@ -102,6 +106,7 @@ impl Version {
             extra_args: Vec::new(),
             port: None,
             listen: None,
+            device: None,
         }
     }
 

@@ -41,10 +41,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 const PURE: &[&str] = &[
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
+    "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
+    "daemon/src/supervise/health.rs",
     "daemon/src/run/graph.rs",
     "daemon/src/run/recovery.rs",
-    "daemon/src/supervise/health.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
     "daemon/src/source/model/hosts/address.rs",

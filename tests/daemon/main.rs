@@ -4,6 +4,7 @@
 mod fixture;
 mod layers;
 mod readme;
+mod room;
 mod run;
 mod run_inputs;
 mod run_jobs;

@@ -3,9 +3,10 @@
 use crate::fixture::{Version, eventually};
 use crate::run::{detail, files, save, slow};
 use comfyd::ctx::Ctx;
-use comfyd::run::RunRequest;
+use comfyd::run::{RunRequest, Up};
+use comfyd::supervise::Purpose;
 use proto::ErrorKind;
-use proto::method::WorkflowState;
+use proto::method::{Warmth, WorkflowState};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -126,7 +127,11 @@ async fn the_next_daemon_finds_the_prompt_of_the_one_before() {
     };
     let start: comfyd::run::Start = Box::new(move |ctx| {
         let (supervisor, launch) = (supervisor.clone(), launch.clone());
-        Box::pin(async move { Ok(supervisor.ensure_ready(&ctx, launch).await.unwrap()) })
+        Box::pin(async move {
+            let held = supervisor.hold(&launch.home, Purpose::Workflow).await;
+            let ready = supervisor.ensure_ready(&ctx, launch).await.unwrap();
+            Ok(Up { ready, held, how: Warmth::Started })
+        })
     });
     let (first, (text, path)) = tokio::join!(before.run(&ctx, request, start), record);
     let first = first.unwrap();

@@ -28,7 +28,7 @@ async fn queue(ready: &Ready, steps: u32) {
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "made"}},
     });
     // What the prompt does may cut the answer off.
-    timeout(Duration::from_secs(2), ready.comfy.queue_prompt(&prompt, "client", "prompt")).await.ok();
+    timeout(Duration::from_secs(2), ready.comfy.queue_prompt(&prompt, "prompt", None)).await.ok();
 }
 
 async fn restarts(version: &Version) -> Ready {
@@ -46,7 +46,7 @@ async fn restarts(version: &Version) -> Ready {
 async fn what_dies_while_someone_holds_it_is_started_again_where_it_was() {
     let version = Version::new("");
     let ready = version.ready().await;
-    let lease = ready.hold(Purpose::Lease);
+    let lease = ready.hold(Purpose::Lease).unwrap();
     kill(pid_of(&ready), Signal::SIGKILL).unwrap();
     assert!(timeout(PATIENCE, ready.ended()).await.unwrap().reason.contains("SIGKILL"));
     let again = restarts(&version).await;
@@ -106,7 +106,7 @@ async fn the_pause_before_a_start_is_told_and_can_be_left() {
 async fn a_condemned_process_is_replaced_for_those_who_hold_it() {
     let version = Version::new("");
     let ready = version.ready().await;
-    let _held = ready.hold(Purpose::Workflow);
+    let _held = ready.hold(Purpose::Workflow).unwrap();
     ready.condemn("its CUDA context is broken").await;
     gone(pid_of(&ready)).await;
     assert_eq!(ready.ended().await.reason, "its CUDA context is broken");
@@ -150,14 +150,14 @@ async fn a_long_prompt_that_uses_no_processor_is_left_alone() {
 
 #[tokio::test]
 async fn a_comfyui_that_restarts_itself_is_not_ready_until_it_answers_again() {
-    let version = Version::patient("exec_restart", SHORT);
+    let version = Version::patient("exec_restart=1", SHORT);
     let ready = version.ready().await;
     queue(&ready, 1).await;
     let ended = timeout(PATIENCE, ready.ended()).await.unwrap();
     assert_eq!((ended.reason.as_str(), ended.asked), ("ComfyUI restarted itself", false));
     let again = version.ready().await;
     assert_eq!((pid_of(&again), &again.info.url), (pid_of(&ready), &ready.info.url));
-    assert_eq!(again.comfy.remaining().await.unwrap(), 0, "what was on it is gone");
+    assert_eq!(again.comfy.queue_remaining().await.unwrap(), 0, "what was on it is gone");
     queue(&again, 1).await;
     eventually("it works", || version.home.join("output/made_00001_.png").exists()).await;
     version.supervisor.shutdown().await;

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import comfyui, model, node
+from . import comfyui, model, node, warm
 from .product import Product
 from .server import Server
 from .workflow import check_images, refused, workflow
@@ -44,6 +44,9 @@ class Scenario:
             self.run_again,
             self.refused_workflow,
             self.look_around,
+            self.warm_twice,
+            self.killed_comfyui,
+            self.killed_daemon,
             self.stop,
             self.shutdown,
         ]
@@ -128,6 +131,19 @@ class Scenario:
         assert [instance["state"]["kind"] for instance in instances] == ["ready"], instances
         text, _ = self.product.comfyctl("logs", VERSION)
         assert "Prompt executed" in text, text
+
+    def warm_twice(self) -> None:
+        """warm starts ComfyUI once, and finds it running then"""
+        warm.warm_twice(self.product, VERSION)
+
+    def killed_comfyui(self) -> None:
+        """a ComfyUI that was killed between two jobs is started again for the next"""
+        warm.kill_comfyui(self.product)
+        check_images(self._run("third"))
+
+    def killed_daemon(self) -> None:
+        """a daemon that is killed during a job leaves its result to the next one"""
+        warm.killed_daemon_during_job(self.product, VERSION)
 
     def stop(self) -> None:
         """stop ends ComfyUI, and only once"""

@@ -28,6 +28,18 @@ def workflow() -> dict[str, object]:
     }
 
 
+def slow() -> dict[str, object]:
+    """Returns a workflow that takes some seconds without a GPU."""
+    size = {"width": 2048, "height": 2048, "batch_size": 1}
+    return {
+        "1": _node("EmptyImage", **size, color=0),
+        "2": _node("UpscaleModelLoader", model_name=model.FILE_NAME),
+        "3": _node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "4": _node("ImageScale", image=["3", 0], upscale_method="area", width=64, height=64, crop="disabled"),
+        "5": _node("SaveImage", images=["4", 0], filename_prefix="slow"),
+    }
+
+
 def refused() -> dict[str, object]:
     """Returns a workflow that ComfyUI refuses: it names a model that is not there.
 

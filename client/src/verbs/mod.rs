@@ -11,6 +11,7 @@ pub mod status;
 pub mod stop;
 pub mod test;
 pub mod ui;
+pub mod warm;
 
 mod follow;
 
@@ -44,6 +45,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Test(args) | Verb::Version(VersionVerb::Test(args)) => test::run(&args, session),
         Verb::Run(args) | Verb::Handler(HandlerVerb::Run(args)) => run::run(&args, session),
         Verb::Ui(args) => ui::run(&args, session),
+        Verb::Warm(args) => warm::run(&args, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),

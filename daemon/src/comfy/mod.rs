@@ -88,11 +88,11 @@ impl Comfy {
 
     /// Tells whether it answers and nothing stands in its way.
     pub async fn is_ready(&self) -> bool {
-        self.remaining().await.is_ok()
+        self.queue_remaining().await.is_ok()
     }
 
     /// Returns how many prompts wait or run: the cheapest request there is, with a short deadline.
-    pub async fn remaining(&self) -> Result<usize, ComfyError> {
+    pub async fn queue_remaining(&self) -> Result<usize, ComfyError> {
         let request = self.request(Method::GET, &["prompt"], PROBE);
         // The shape is checked since a stranger may have taken the port meanwhile.
         let answer: history::Info = self.json("GET /prompt", request).await?;

@@ -28,15 +28,51 @@ pub(super) async fn fetch(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeErro
     let steps = &work.plan.models;
     let downloads = steps.iter().filter(|step| step.action == ModelAction::Download);
     fetch_all(ctx, work, downloads).await?;
-    fetch_all(ctx, work, steps.iter().filter(|step| is_made(steps, step))).await
+    let made = steps.iter().filter_map(|step| Some((maker(work, step)?, step)));
+    let (same_link, same_content): (Vec<_>, Vec<_>) =
+        made.partition(|(maker, step)| maker.source == step.source);
+    fetch_all(ctx, work, same_link.into_iter().map(|(_, step)| step)).await?;
+    for (maker, step) in same_content {
+        link_made(ctx, work, maker, step).await?;
+    }
+    Ok(())
 }
 
-/// Tells whether a step links a file that another step of the same plan brings.
-fn is_made(steps: &[ModelStep], step: &ModelStep) -> bool {
-    let ModelAction::Link { from } = &step.action else { return false };
-    let brings =
-        |other: &ModelStep| matches!(other.action, ModelAction::Download | ModelAction::Adopt { .. });
-    steps.iter().any(|other| other.target == *from && other.source == step.source && brings(other))
+/// Returns the other step of the same plan that brings the file that a step links: it comes from the same
+/// link, or its host tells the same SHA-256.
+fn maker<'a>(work: &'a Work, step: &ModelStep) -> Option<&'a ModelStep> {
+    let ModelAction::Link { from } = &step.action else { return None };
+    let sha256 = |step: &ModelStep| work.facts.models.get(step.source.as_str())?.sha256.as_deref();
+    work.plan.models.iter().find(|other| {
+        let same_content = || {
+            other.action == ModelAction::Download
+                && sha256(other).is_some_and(|told| Some(told) == sha256(step))
+        };
+        let brings = matches!(other.action, ModelAction::Download | ModelAction::Adopt { .. });
+        other.target == *from && brings && (other.source == step.source || same_content())
+    })
+}
+
+/// Gives a file that came from another link its second name.
+async fn link_made(
+    ctx: &Ctx,
+    work: &Arc<Work>,
+    maker: &ModelStep,
+    step: &ModelStep,
+) -> Result<(), RealizeError> {
+    let (source, target) = (maker.source.clone(), step.clone());
+    let found = blocking(work, move |work| {
+        let home = &work.layout.home;
+        let Some((from, entry)) = links::find(&work.sources.config, home, &source) else { return Ok(None) };
+        Ok(Some((entry, second_name(work, &home.model(&from), &target)?)))
+    });
+    match found.await? {
+        Some((entry, name)) => {
+            publish(ctx, work, step, Entry { source: step.source.clone(), ..entry }, name).await
+        }
+        // It went away in this moment.
+        None => fetch_all(ctx, work, std::iter::once(step)).await,
+    }
 }
 
 /// Gives files of this machine their second names. All names are made before the first is published: a
@@ -44,7 +80,7 @@ fn is_made(steps: &[ModelStep], step: &ModelStep) -> bool {
 async fn link_standing(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let names = blocking(work, |work| {
         let steps = &work.plan.models;
-        let standing = steps.iter().enumerate().filter(|(_, step)| !is_made(steps, step));
+        let standing = steps.iter().enumerate().filter(|(_, step)| maker(work, step).is_none());
         let from = standing.filter_map(|(at, step)| Some((at, file_of(work, step)?)));
         from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?))).collect::<Result<Vec<_>, _>>()
     });

@@ -33,17 +33,28 @@ pub use inputs::input_dir;
 pub use jobs::Workflows;
 
 use crate::ctx::Ctx;
-use crate::supervise::Ready;
+use crate::supervise::{Held, Ready};
 use futures_util::future::BoxFuture;
 use proto::VersionId;
-use proto::method::{Delivery, RunInput, Secret};
+use proto::method::{Delivery, RunInput, Secret, Warmth};
 use serde_json::value::RawValue;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes the version's ComfyUI ready. Called again when a process has ended.
-pub type Start = Box<dyn Fn(Ctx) -> BoxFuture<'static, Result<Ready, Arc<dyn Failure>>> + Send + Sync>;
+pub type Start = Box<dyn Fn(Ctx) -> BoxFuture<'static, Result<Up, Arc<dyn Failure>>> + Send + Sync>;
+
+/// A ComfyUI that was made ready for a workflow.
+#[derive(Debug)]
+pub struct Up {
+    /// Its process.
+    pub ready: Ready,
+    /// The claim on it.
+    pub held: Held,
+    /// How it became ready.
+    pub how: Warmth,
+}
 
 /// What to run.
 #[derive(Debug)]

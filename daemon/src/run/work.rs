@@ -6,9 +6,9 @@ use super::jobs::Shared;
 use super::outputs;
 use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
-use super::{Graph, RunError, RunRequest, Start};
+use super::{Graph, RunError, RunRequest, Start, Up};
 use crate::ctx::Ctx;
-use crate::supervise::{Held, Purpose, Ready, blocking};
+use crate::supervise::{Held, Ready, Turn, blocking};
 use futures_util::FutureExt as _;
 use proto::method::{RunAnswer, Warmth, WorkflowState};
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(super) struct Finished {
 struct Course {
     ladder: Ladder,
     recoveries: Vec<String>,
-    cold: bool,
+    how: Warmth,
     start_ms: u64,
     queue_ms: u64,
     /// ComfyUI's name for the run under way.
@@ -103,10 +103,10 @@ impl Work {
         (turns, tell): (&Arc<Semaphore>, &impl Fn(WorkflowState)),
         earlier: Option<String>,
     ) -> Result<Finished, RunError> {
-        let mut ready = self.ready(ctx).await?;
-        let mut course = Course::new(&ready);
+        let mut up = self.up(ctx).await?;
+        let mut course = Course::new(&up);
         if let Some(prompt_id) = earlier
-            && is_known(&ready.comfy, &prompt_id).await?
+            && is_known(&up.ready.comfy, &prompt_id).await?
         {
             (course.prompt_id, course.is_posted) = (prompt_id, true);
         }
@@ -114,7 +114,6 @@ impl Work {
         if !course.is_posted {
             self.inputs.bring(ctx, &shared.http).await?;
         }
-        let mut held = ready.hold(Purpose::Workflow);
         let deadline = self.request.timeout.map(|limit| (Instant::now() + limit, limit));
         let began = Instant::now();
         tell(WorkflowState::Queued);
@@ -123,11 +122,14 @@ impl Work {
         tell(WorkflowState::Running);
         ctx.progress.phase("run");
         // It may have ended while others ran, which is no failure of this job.
-        if ready.ended().now_or_never().is_some() {
-            ready = self.ready(ctx).await?;
-            held = ready.hold(Purpose::Workflow);
+        if up.ready.ended().now_or_never().is_some() {
+            up = self.up(ctx).await?;
         }
         loop {
+            let gpu = tokio::select! {
+                error = unwanted(ctx, deadline) => return Err(error),
+                gpu = up.ready.turn(ctx) => gpu.map_err(|_| RunError::Cancelled)?,
+            };
             let posted = Instant::now();
             self.remember(shared, &course).await;
             let prompt = Prompt {
@@ -137,26 +139,26 @@ impl Work {
                 api_key: self.request.api_key.as_ref(),
                 deadline,
             };
-            let done = match attempt(ctx, &ready, prompt).await {
-                Ok(executed) => self.answer(ctx, &ready, &course, (executed, posted)).await,
+            let done = match attempt(ctx, &up.ready, prompt).await {
+                Ok(executed) => self.answer(ctx, &up.ready, &course, (executed, posted)).await,
                 Err(error) => Err(error),
             };
             let error = match done {
-                Ok(answer) => return Ok(Finished { answer, _held: Some(held) }),
+                Ok(answer) => return Ok(Finished { answer, _held: Some(up.held) }),
                 Err(error) => error,
             };
             if matches!(error, RunError::Cancelled | RunError::Timeout(_)) {
-                leave(shared, ready, course.prompt_id, (turn, held));
+                leave(shared, up.ready, course.prompt_id, (turn, up.held, gpu));
                 return Err(error);
             }
-            self.recover(ctx, &ready, &mut course, error).await?;
-            ready = self.ready(ctx).await?;
-            held = ready.hold(Purpose::Workflow);
-            course.cold |= ready.started;
+            drop(gpu);
+            self.recover(ctx, &up.ready, &mut course, error).await?;
+            up = self.up(ctx).await?;
+            course.how = course.how.max(up.how);
         }
     }
 
-    async fn ready(&self, ctx: &Ctx) -> Result<Ready, RunError> {
+    async fn up(&self, ctx: &Ctx) -> Result<Up, RunError> {
         (self.start)(ctx.clone()).await.map_err(RunError::Start)
     }
 
@@ -233,8 +235,8 @@ impl Work {
             job_id: self.job_id.clone(),
             prompt_id: course.prompt_id.clone(),
             outputs,
-            cold: course.cold,
-            how: Some(if course.cold { Warmth::Started } else { Warmth::Running }),
+            cold: course.how > Warmth::Running,
+            how: Some(course.how),
             queue_ms: course.queue_ms,
             recoveries: course.recoveries.clone(),
             start_ms: course.start_ms,
@@ -245,12 +247,12 @@ impl Work {
 }
 
 impl Course {
-    fn new(ready: &Ready) -> Self {
+    fn new(up: &Up) -> Self {
         Self {
             ladder: Ladder::default(),
             recoveries: Vec::new(),
-            cold: ready.started,
-            start_ms: ready.start_ms,
+            how: up.how,
+            start_ms: up.ready.start_ms,
             queue_ms: 0,
             prompt_id: new_id(),
             is_posted: false,
@@ -259,7 +261,7 @@ impl Course {
 }
 
 /// Takes a prompt back behind the asker's back: until ComfyUI has let go of it, it keeps its turn.
-fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (OwnedSemaphorePermit, Held)) {
+fn leave(shared: &Arc<Shared>, ready: Ready, prompt_id: String, kept: (OwnedSemaphorePermit, Held, Turn)) {
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
         tokio::select! {

@@ -9,7 +9,7 @@ use super::record;
 use super::running::{Running, blocking};
 use super::state::State;
 use crate::process::GRACE;
-use proto::method::InstanceState;
+use proto::method::{Device, InstanceState};
 use std::time::Duration;
 
 /// Lines of the log that explain a death.
@@ -31,7 +31,7 @@ impl Owner {
         };
         let version = running.record.version_id.to_string();
         // Also when it is dead already: what it started must not keep its port or its memory.
-        let tail = end(running).await;
+        let tail = self.end(running).await;
         let port_was_asked_for = self.launch.as_ref().is_some_and(|launch| launch.port.is_some());
         if starts > 0 && policy::start_again(&tail, port_was_asked_for, starts) {
             return self.start(waiting, starts + 1).await;
@@ -46,9 +46,9 @@ impl Owner {
     pub(super) async fn give_up(&mut self) {
         let State::Starting(starting) = self.leave() else { return };
         let version = starting.running.record.version_id.to_string();
-        let tail = end(starting.running).await;
+        let tail = self.end(starting.running).await;
         self.remember(Some(Duration::ZERO), "it did not answer in time", &tail);
-        let after = self.patience.loading;
+        let after = self.others.patience.loading;
         tell(starting.waiting, &SuperviseError::NeverReady { version, after, tail });
         self.start_if_held().await;
     }
@@ -69,7 +69,7 @@ impl Owner {
             }
         };
         self.publish_again(InstanceState::Stopping { pid: running.process.pid() }, String::new());
-        end(running).await;
+        self.end(running).await;
         self.publish_again(InstanceState::Exited, String::new());
         self.tell_stopped(waiting);
         (self.restarts, self.last_death) = (0, None);
@@ -116,15 +116,18 @@ impl Owner {
         let version = self.launch.as_ref().map(|launch| launch.version_id.to_string());
         tell(waiting, &SuperviseError::Stopped(version.unwrap_or_default()));
     }
-}
 
-/// Ends a process, which may have ended, with all in its group; returns the end of its log.
-async fn end(running: Running) -> Vec<String> {
-    let Running { process, log, .. } = running;
-    let path = log.clone();
-    // Read first: what the process says while it is being ended explains nothing.
-    let tail = blocking(move || log::tail(&path, TAIL_LINES)).await;
-    process.stop(GRACE).await;
-    blocking(move || record::remove(&log)).await;
-    tail
+    /// Ends a process, which may have ended, with all in its group; returns the end of its log.
+    async fn end(&mut self, running: Running) -> Vec<String> {
+        let Running { process, record, log, .. } = running;
+        let path = log.clone();
+        // Read first: what the process says while it is being ended explains nothing.
+        let tail = blocking(move || log::tail(&path, TAIL_LINES)).await;
+        if let Some(Device::Gpu { index }) = record.device {
+            self.left = Some((index, process.pid()));
+        }
+        process.stop(GRACE).await;
+        blocking(move || record::remove(&log)).await;
+        tail
+    }
 }

@@ -48,6 +48,20 @@ pub enum SuperviseError {
     /// Someone stopped it, or asked for another generation, while it started.
     #[error("ComfyUI of `{0}` was stopped while it started")]
     Stopped(String),
+    /// Others need all there is.
+    #[error(
+        "there was no room for ComfyUI of `{version}` within {} s: {} in use",
+        after.as_secs(),
+        are(holders)
+    )]
+    NoRoom {
+        /// The version.
+        version: String,
+        /// The versions that have the room.
+        holders: Vec<String>,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// It runs, but not where it was asked for.
     #[error("ComfyUI of `{version}` runs already, at {address}")]
     ElsewhereAlready {
@@ -93,6 +107,7 @@ impl SuperviseError {
         match self {
             Self::Died { .. } | Self::NeverReady { .. } | Self::KeepsDying { .. } => ErrorKind::Instance,
             Self::ElsewhereAlready { .. } | Self::AddressTaken { .. } => ErrorKind::Conflict,
+            Self::NoRoom { .. } => ErrorKind::Busy,
             Self::Address { .. } => ErrorKind::Usage,
             Self::Store(_) => ErrorKind::Disk,
             Self::Process(_) => ErrorKind::Toolchain,
@@ -111,6 +126,11 @@ impl SuperviseError {
                  so does a change of its spec; else it may be started again in {} min",
                 wait.as_secs().div_ceil(60)
             )),
+            Self::NoRoom { .. } => Some(
+                "`comfyctl status` shows who works with what; `comfyctl stop <id>` ends one, and \
+                 COMFYD_MAX_INSTANCES bounds them"
+                    .to_owned(),
+            ),
             Self::ElsewhereAlready { version, .. } => Some(format!("`comfyctl stop {version}` first")),
             Self::AddressTaken { .. } => Some("choose another port, or none to get a free one".to_owned()),
             Self::Process(_) => Some("`comfyctl realize` repairs the version's environment".to_owned()),
@@ -126,6 +146,14 @@ impl SuperviseError {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+fn are(holders: &[String]) -> String {
+    match holders {
+        [] => "another start is".to_owned(),
+        [one] => format!("`{one}` is"),
+        many => format!("`{}` are", many.join("`, `")),
     }
 }
 

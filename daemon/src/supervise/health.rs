@@ -116,9 +116,11 @@ fn span(looks: &[Look]) -> Duration {
     }
 }
 
-/// Returns the last looks, as few of them as span `limit`: work long ago says nothing of now.
+/// Returns the last looks, as few of them as span `limit` and make up a finding: work long ago says nothing
+/// of now.
 fn recent(looks: &[Look], limit: Duration) -> &[Look] {
-    let first = (0..looks.len()).rev().find(|first| span(&looks[*first..]) >= limit);
+    let enough = (looks.len() + 1).saturating_sub(IN_A_ROW);
+    let first = (0..enough).rev().find(|first| span(&looks[*first..]) >= limit);
     &looks[first.unwrap_or(0)..]
 }
 
@@ -180,6 +182,8 @@ mod tests {
         }
         assert_eq!(judge(&looks(0, Queue::Refused, 0, 0, false), &PATIENCE), Verdict::Well);
         assert_eq!(judge(&looks(1, Queue::Refused, 0, 0, false), &PATIENCE), Verdict::Restarts);
+        let seldom: Vec<Look> = looks(600, Queue::Silent, 0, 0, false).into_iter().step_by(200).collect();
+        assert!(useless(judge(&seldom, &PATIENCE)), "looks that are far apart are looks");
         let mut worked = looks(100, Queue::Running, 99, 0, true);
         let end = worked[100];
         worked.extend((101..=161).map(|at| Look { at: Duration::from_secs(at), ..end }));

@@ -9,7 +9,7 @@ use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
 use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
-use super::{Launch, Places, millis};
+use super::{Gpus, Launch, Places, millis};
 use proto::method::InstanceState;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,10 +32,17 @@ pub(super) enum Request {
     Stop { reply: oneshot::Sender<bool> },
 }
 
-/// One home's process, and what is remembered of those before it.
-pub(super) struct Owner {
+/// What all owners share.
+#[derive(Debug, Clone)]
+pub(super) struct Others {
     pub(super) places: Places,
     pub(super) patience: Patience,
+    pub(super) gpus: Gpus,
+}
+
+/// One home's process, and what is remembered of those before it.
+pub(super) struct Owner {
+    pub(super) others: Others,
     pub(super) publish: watch::Sender<Option<Published>>,
     pub(super) usage: Usage,
     pub(super) state: State,
@@ -46,21 +53,17 @@ pub(super) struct Owner {
     pub(super) deaths: Vec<Death>,
     /// How the last process ended that was not asked to, with the end of its log; none after an orderly end.
     pub(super) last_death: Option<(String, Vec<String>)>,
+    /// The GPU and the id of the process that ended last: its memory comes back a moment later.
+    pub(super) left: Option<(u32, u32)>,
     pub(super) restarts: u32,
     pub(super) serving: u64,
     began: Instant,
 }
 
 impl Owner {
-    pub(super) fn new(
-        places: Places,
-        patience: Patience,
-        publish: watch::Sender<Option<Published>>,
-        usage: Usage,
-    ) -> Self {
+    pub(super) fn new(others: Others, publish: watch::Sender<Option<Published>>, usage: Usage) -> Self {
         Self {
-            places,
-            patience,
+            others,
             publish,
             usage,
             state: State::Down,
@@ -68,6 +71,7 @@ impl Owner {
             launch: None,
             deaths: Vec::new(),
             last_death: None,
+            left: None,
             restarts: 0,
             serving: 0,
             began: Instant::now(),
@@ -164,16 +168,12 @@ impl Owner {
     /// Starts what was asked for last, now or after a pause, unless it keeps dying.
     pub(super) async fn begin(&mut self, waiting: Vec<Reply>) {
         let now = self.clock();
-        match policy::may_start(&self.deaths, now, self.patience.pause) {
+        match policy::may_start(&self.deaths, now, self.others.patience.pause) {
             MayStart::Now => self.start(waiting, 1).await,
             MayStart::After(pause) => {
                 let status = self.last_death.as_ref().map_or("", |(status, _)| status);
                 let said = format!("it died ({status}) and is started again in a moment");
-                self.publish.send_modify(|published| {
-                    if let Some(published) = published {
-                        published.said = said;
-                    }
-                });
+                self.say(&said);
                 self.enter(State::Paused { until: Instant::now() + pause, waiting });
             }
             MayStart::Not { until, deaths } => self.refuse(waiting, deaths, until.saturating_sub(now)),
@@ -183,10 +183,13 @@ impl Owner {
     /// Starts what was asked for last.
     pub(super) async fn start(&mut self, waiting: Vec<Reply>, starts: u32) {
         let Some(launch) = self.launch.clone() else { return };
+        if let Some((gpu, pid)) = self.left.take() {
+            self.others.gpus.settled(gpu, pid).await;
+        }
         let port = self.publish.borrow().as_ref().and_then(|published| port_of(&published.info.url));
         // After a lost race for a port another one is taken.
         let same_port = port.filter(|_| starts == 1);
-        match spawn(&self.places, launch, same_port).await {
+        match spawn(&self.others.places, launch, same_port).await {
             Ok(running) => {
                 if self.last_death.is_some() && starts == 1 {
                     self.restarts += 1;
@@ -228,13 +231,16 @@ impl Owner {
                 self.enter(State::Down);
                 if wanted {
                     self.start(waiting, 1).await;
+                } else {
+                    self.say("");
                 }
             }
             (Seen::Loads(said), State::Starting(starting)) => {
                 starting.pause = (starting.pause * 2).min(LAST_PAUSE);
                 starting.waiting.retain(|reply| !reply.is_closed());
                 let wanted = starting.stays || !starting.waiting.is_empty() || self.usage.is_held();
-                let (late, state) = (starting.since.elapsed() > self.patience.loading, starting.state());
+                let (late, state) =
+                    (starting.since.elapsed() > self.others.patience.loading, starting.state());
                 self.publish_again(state, said);
                 if !wanted {
                     self.bring_down().await;
@@ -246,7 +252,7 @@ impl Owner {
             }
             (Seen::Answers, State::Starting(_)) => self.has_become_ready().await,
             (Seen::Works(facts), State::Ready(serving)) => {
-                match serving.watch.judge(*facts, &self.patience) {
+                match serving.watch.judge(&facts, &self.others.patience) {
                     Verdict::Well => self.look_again(),
                     Verdict::Restarts => self.restarts_itself().await,
                     Verdict::Useless(reason) => self.has_died(reason.to_owned(), true).await,
@@ -305,7 +311,7 @@ impl Owner {
             State::Down => look::nothing(),
             State::Paused { until, .. } => look::pause(until.saturating_duration_since(Instant::now())),
             State::Starting(starting) => look::at_start(&starting.running, starting.pause),
-            State::Ready(serving) => serving.watch.look(&self.patience),
+            State::Ready(serving) => serving.watch.look(&self.others.patience),
         };
     }
 

@@ -128,7 +128,7 @@ impl Watch {
     }
 
     /// Adds what a look found and judges the whole.
-    pub(super) fn judge(&mut self, facts: Facts, patience: &Patience) -> Verdict {
+    pub(super) fn judge(&mut self, facts: &Facts, patience: &Patience) -> Verdict {
         self.log_end = facts.log_end;
         if policy::worker_died(&facts.text) {
             return Verdict::Useless("its worker thread died, it would execute nothing any more");
@@ -141,7 +141,7 @@ impl Watch {
         let now = Instant::now();
         self.asked = Some(now);
         if queue == Queue::Empty {
-            self.at_rest = facts.threads.clone();
+            self.at_rest.clone_from(&facts.threads);
         } else if queue == Queue::Running && facts.deep {
             self.moved = Some(now);
         }
@@ -162,7 +162,7 @@ impl Watch {
 
 /// Asks ComfyUI how much it has to do, and unless it is known to move, whether it does any of it.
 async fn queue(comfy: &Comfy, deep: bool) -> Queue {
-    match comfy.remaining().await {
+    match comfy.queue_remaining().await {
         Err(error) if error.is_refusal() => return Queue::Refused,
         Err(error) if error.is_silence() => return Queue::Silent,
         // It answers something: a server that lives, with a proxy or a node in the way.

@@ -30,31 +30,39 @@ mod adopt;
 mod command;
 mod ending;
 mod error;
+mod gpu;
 mod health;
 mod instance;
 mod log;
 mod look;
+pub mod placement;
 mod policy;
 mod ready;
 mod record;
+mod room;
 mod running;
 mod state;
+mod turn;
 mod usage;
 
 pub use error::SuperviseError;
+pub use gpu::{Gpu, Gpus};
 pub use health::Patience;
 pub use log::{NodeImport, node_imports};
 pub use ready::{Ended, Ready};
+pub use room::Limits;
 pub(crate) use running::blocking;
+pub use turn::Turn;
 pub use usage::{Held, Purpose};
 
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
-use instance::{Owner, Request};
+use instance::{Others, Owner, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{InstanceInfo, InstanceState};
+use proto::method::{Device, GpuInfo, InstanceInfo, InstanceState};
+use room::Room;
 use state::Published;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -93,6 +101,8 @@ pub struct Launch {
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.
     pub listen: Option<String>,
+    /// What it computes on; the supervisor chooses.
+    pub device: Option<Device>,
 }
 
 impl Launch {
@@ -116,6 +126,7 @@ struct Shared {
     patience: Patience,
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
+    room: Arc<Room>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -137,26 +148,29 @@ struct Places {
 }
 
 impl Supervisor {
-    /// Returns a supervisor without instances, of the daemon that serves `socket`. Logs go to
-    /// `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(state_dir: PathBuf, socket: PathBuf) -> Self {
-        Self::with_patience(state_dir, socket, Patience::default())
-    }
-
-    /// The same, with another patience for what looks wrong.
-    pub fn with_patience(state_dir: PathBuf, socket: PathBuf, patience: Patience) -> Self {
+    /// Returns a supervisor without instances, of the daemon that serves this socket and has this directory for
+    /// its state. Logs go to `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
+    pub fn new(
+        (state_dir, socket): (PathBuf, PathBuf),
+        gpus: Gpus,
+        limits: Limits,
+        patience: Patience,
+    ) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
+        let room = Arc::new(Room::new(gpus, limits));
         let places = Places { state_dir, socket };
-        Self { shared: Arc::new(Shared { places, patience, instances, tasks, ending }) }
+        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
-    /// starting it otherwise. Cancelling `ctx` or dropping the future leaves the start to others who
-    /// wait for it; without any, it is stopped.
+    /// starting it otherwise, once there is room for it. Cancelling `ctx` or dropping the future leaves the
+    /// start to others who wait for it; without any, it is stopped.
     ///
     /// # Errors
     /// See [`SuperviseError`]. A process that dies is told at once, with the end of its log.
-    pub async fn ensure_ready(&self, ctx: &Ctx, launch: Launch) -> Result<Ready, SuperviseError> {
+    pub async fn ensure_ready(&self, ctx: &Ctx, mut launch: Launch) -> Result<Ready, SuperviseError> {
+        let asked = Instant::now();
+        let _admission = self.make_room(ctx, &mut launch).await?;
         let since = Instant::now();
         let version = launch.version_id.to_string();
         let mut handle = self.handle(&launch.home);
@@ -181,11 +195,19 @@ impl Supervisor {
         };
         // The task is gone, and with it every process it had.
         let answer = answer.map_err(|_| SuperviseError::ShuttingDown)??;
-        let ready = Ready::new(answer, since.elapsed(), handle);
+        let waited = (since - asked, since.elapsed());
+        let ready = Ready::new(answer, waited, handle, self.clone());
         if let Some(task) = shown {
             task.done(format!("answers at {}", ready.info.url));
         }
         Ok(ready)
+    }
+
+    /// Claims the instance of a home, whether it runs or not, until what is returned is dropped: whoever
+    /// claims before [`Self::ensure_ready`] finds it ready after. Waits while it is being ended to make
+    /// room for others. Cancel-safe.
+    pub async fn hold(&self, home: &Path, purpose: Purpose) -> Held {
+        self.handle(home).usage.hold(purpose).await
     }
 
     /// Returns every instance that was started since the daemon began, ended ones too.
@@ -230,11 +252,27 @@ impl Supervisor {
     fn own(&self, begin: impl FnOnce(Owner) -> Owner) -> Handle {
         let (requests, received) = mpsc::channel(QUEUE);
         let (publish, published) = watch::channel(None);
-        let usage = Usage::new();
-        let Shared { places, patience, tasks, ending, .. } = &*self.shared;
-        let owner = begin(Owner::new(places.clone(), *patience, publish, usage.clone()));
+        let Shared { places, patience, room, tasks, ending, .. } = &*self.shared;
+        let usage = Usage::new(room.changed.clone());
+        let others = Others { places: places.clone(), patience: *patience, gpus: room.gpus.clone() };
+        let owner = begin(Owner::new(others, publish, usage.clone()));
         tasks.spawn(owner.run(received, ending.clone()));
         Handle { requests, published, usage }
+    }
+
+    /// Returns the GPUs that may be used.
+    pub async fn gpus(&self) -> Vec<GpuInfo> {
+        let told = |gpu: Gpu| GpuInfo {
+            index: gpu.index,
+            name: gpu.name,
+            total_bytes: gpu.total,
+            free_bytes: gpu.free,
+        };
+        self.shared.room.gpus.look().await.into_iter().map(told).collect()
+    }
+
+    fn room(&self) -> &Arc<Room> {
+        &self.shared.room
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Handle>> {

@@ -1,12 +1,12 @@
 //! A ComfyUI that answers, for those who work with it.
 
-use super::Handle;
 use super::instance::Request;
 use super::log::NodeImport;
 use super::millis;
 use super::running::Answer;
 use super::state::Published;
 use super::usage::{Held, Purpose};
+use super::{Handle, Supervisor};
 use crate::comfy::Comfy;
 use proto::method::{InstanceInfo, InstanceState};
 use std::sync::Arc;
@@ -22,12 +22,15 @@ pub struct Ready {
     pub comfy: Comfy,
     /// Whether it had to be started, or was starting, when it was asked for.
     pub started: bool,
-    /// Milliseconds that the caller waited for it.
+    /// Milliseconds that the caller waited until there was room for it.
+    pub room_ms: u64,
+    /// Milliseconds that the caller waited for it after that.
     pub start_ms: u64,
     /// The custom nodes that it looked at when it started.
     pub node_imports: Arc<[NodeImport]>,
     serving: u64,
     handle: Handle,
+    pub(super) supervisor: Supervisor,
 }
 
 /// How a ready instance ended.
@@ -42,22 +45,41 @@ pub struct Ended {
 }
 
 impl Ready {
-    pub(super) fn new(answer: Answer, waited: Duration, handle: Handle) -> Self {
+    /// Makes it for one who waited this long for room, and then for the answer.
+    pub(super) fn new(
+        answer: Answer,
+        (room, start): (Duration, Duration),
+        handle: Handle,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
             info: answer.info,
             comfy: answer.comfy,
             started: answer.waited,
-            start_ms: millis(waited),
+            room_ms: millis(room),
+            start_ms: millis(start),
             node_imports: answer.node_imports,
             serving: answer.serving,
             handle,
+            supervisor,
         }
     }
 
-    /// Claims the instance, until what is returned is dropped. While someone does, a process that died is
-    /// started again.
-    pub fn hold(&self, purpose: Purpose) -> Held {
-        self.handle.usage.hold(purpose)
+    /// Claims this very process, until what is returned is dropped; none when it is no longer ready. While
+    /// someone does, a process that died is started again.
+    pub fn hold(&self, purpose: Purpose) -> Option<Held> {
+        // Claimed first: from then on it is not ended to make room.
+        let held = self.handle.usage.try_hold(purpose)?;
+        self.handle.published.borrow().as_ref().is_some_and(|now| self.is_still(now)).then_some(held)
+    }
+
+    /// Returns the process as everyone sees it right now.
+    pub fn info(&self) -> InstanceInfo {
+        self.handle.info().unwrap_or_else(|| self.info.clone())
+    }
+
+    fn is_still(&self, now: &Published) -> bool {
+        now.serving == self.serving && matches!(now.info.state, InstanceState::Ready { .. })
     }
 
     /// Ends this very process, which is of no use any more: all who work with it are told `reason`. Waits
@@ -74,11 +96,7 @@ impl Ready {
     /// Waits until this very process is no longer ready, and tells why. Cancel-safe.
     pub async fn ended(&self) -> Ended {
         let mut published = self.handle.published.clone();
-        let gone = |now: &Option<Published>| {
-            now.as_ref().is_none_or(|now| {
-                now.serving != self.serving || !matches!(now.info.state, InstanceState::Ready { .. })
-            })
-        };
+        let gone = |now: &Option<Published>| now.as_ref().is_none_or(|now| !self.is_still(now));
         // An error means that the instance's task is gone: it ends only after the process.
         let last = published.wait_for(gone).await.ok().and_then(|now| (*now).clone());
         match last {

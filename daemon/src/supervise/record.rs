@@ -52,7 +52,7 @@ impl Record {
             home: launch.home.clone(),
             identity,
             url,
-            device: None,
+            device: launch.device.clone(),
             start_ms: None,
         }
     }

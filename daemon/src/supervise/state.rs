@@ -131,6 +131,15 @@ impl Owner {
         });
     }
 
+    /// Tells why a start has to wait.
+    pub(super) fn say(&self, said: &str) {
+        self.publish.send_modify(|published| {
+            if let Some(published) = published {
+                said.clone_into(&mut published.said);
+            }
+        });
+    }
+
     /// Keeps how this time of being ready ended. Seen with the state that is published next.
     pub(super) fn end_serving(&self, ended: Ended) {
         self.publish.send_if_modified(|published| {

@@ -1,7 +1,6 @@
 //! Who works with an instance: counted, so that nobody ends a process that someone needs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -17,16 +16,23 @@ pub enum Purpose {
 /// Counts those who work with one home's instance, over all processes that it had. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Usage {
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Counts {
-    leases: AtomicUsize,
-    workflows: AtomicUsize,
-    last_used: Mutex<Instant>,
-    /// Told when someone leaves.
+struct Shared {
+    counts: Mutex<Counts>,
+    /// Told when someone leaves this one or another.
     left: watch::Sender<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    leases: usize,
+    workflows: usize,
+    last_used: Instant,
+    /// Its process is being ended to make room for others: nobody may claim it before that is over.
+    evicted: bool,
 }
 
 /// A claim on an instance; it ends when this is dropped.
@@ -36,26 +42,59 @@ pub struct Held {
     purpose: Purpose,
 }
 
+/// The right to end the process of an instance that nobody works with; nobody begins to until this is
+/// dropped.
+#[derive(Debug)]
+pub(super) struct Eviction {
+    usage: Usage,
+}
+
 impl Usage {
-    pub(super) fn new() -> Self {
-        let (leases, workflows) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (last_used, left) = (Mutex::new(Instant::now()), watch::Sender::new(()));
-        Self { counts: Arc::new(Counts { leases, workflows, last_used, left }) }
+    /// Returns a count of nobody. `left` is told when someone leaves.
+    pub(super) fn new(left: watch::Sender<()>) -> Self {
+        let counts = Counts { leases: 0, workflows: 0, last_used: Instant::now(), evicted: false };
+        Self { shared: Arc::new(Shared { counts: Mutex::new(counts), left }) }
     }
 
-    /// Counts one more, until what is returned is dropped.
-    pub(super) fn hold(&self, purpose: Purpose) -> Held {
-        self.count(purpose).fetch_add(1, Ordering::Relaxed);
-        self.touch();
-        Held { usage: self.clone(), purpose }
+    /// Counts one more, until what is returned is dropped; none while the process is being evicted.
+    pub(super) fn try_hold(&self, purpose: Purpose) -> Option<Held> {
+        let mut counts = self.counts();
+        if counts.evicted {
+            return None;
+        }
+        *counts.of(purpose) += 1;
+        counts.last_used = Instant::now();
+        Some(Held { usage: self.clone(), purpose })
+    }
+
+    /// As [`Self::try_hold`], after an eviction that is under way. Cancel-safe.
+    pub(super) async fn hold(&self, purpose: Purpose) -> Held {
+        let mut left = self.shared.left.subscribe();
+        loop {
+            if let Some(held) = self.try_hold(purpose) {
+                return held;
+            }
+            // The sender lives as long as `self`.
+            left.changed().await.ok();
+        }
+    }
+
+    /// Begins an eviction, if nobody works with it and nobody else evicts it.
+    pub(super) fn evict(&self) -> Option<Eviction> {
+        let mut counts = self.counts();
+        if counts.evicted || counts.leases + counts.workflows > 0 {
+            return None;
+        }
+        counts.evicted = true;
+        Some(Eviction { usage: self.clone() })
     }
 
     pub(super) fn leases(&self) -> usize {
-        self.count(Purpose::Lease).load(Ordering::Relaxed)
+        self.counts().leases
     }
 
     pub(super) fn workflows(&self) -> usize {
-        self.count(Purpose::Workflow).load(Ordering::Relaxed)
+        self.counts().workflows
     }
 
     /// Tells whether anyone works with it.
@@ -65,31 +104,38 @@ impl Usage {
 
     /// Returns when someone came or left last.
     pub(super) fn last_used(&self) -> Instant {
-        *self.counts.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts().last_used
     }
 
-    /// Returns a watch that changes whenever someone leaves.
-    pub(super) fn left(&self) -> watch::Receiver<()> {
-        self.counts.left.subscribe()
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Whole between any two statements.
+        self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn count(&self, purpose: Purpose) -> &AtomicUsize {
+impl Counts {
+    fn of(&mut self, purpose: Purpose) -> &mut usize {
         match purpose {
-            Purpose::Lease => &self.counts.leases,
-            Purpose::Workflow => &self.counts.workflows,
+            Purpose::Lease => &mut self.leases,
+            Purpose::Workflow => &mut self.workflows,
         }
-    }
-
-    fn touch(&self) {
-        *self.counts.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.usage.count(self.purpose).fetch_sub(1, Ordering::Relaxed);
-        self.usage.touch();
-        self.usage.counts.left.send_replace(());
+        let mut counts = self.usage.counts();
+        *counts.of(self.purpose) -= 1;
+        counts.last_used = Instant::now();
+        drop(counts);
+        self.usage.shared.left.send_replace(());
+    }
+}
+
+impl Drop for Eviction {
+    fn drop(&mut self) {
+        self.usage.counts().evicted = false;
+        self.usage.shared.left.send_replace(());
     }
 }
 
@@ -97,11 +143,11 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
-    #[test]
-    fn claims_count_until_they_are_dropped() {
-        let usage = Usage::new();
-        let left = usage.left();
-        let (lease, workflow) = (usage.hold(Purpose::Lease), usage.hold(Purpose::Workflow));
+    #[tokio::test]
+    async fn claims_count_until_they_are_dropped() {
+        let (sender, left) = watch::channel(());
+        let usage = Usage::new(sender);
+        let (lease, workflow) = (usage.hold(Purpose::Lease).await, usage.hold(Purpose::Workflow).await);
         assert_eq!((usage.leases(), usage.workflows()), (1, 1));
         assert!(!left.has_changed().unwrap());
         drop(lease);
@@ -109,5 +155,18 @@ mod tests {
         assert!(left.has_changed().unwrap());
         drop(workflow);
         assert_eq!((usage.leases(), usage.workflows()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_claimed_is_not_evicted_and_the_other_way_round() {
+        let usage = Usage::new(watch::Sender::new(()));
+        let lease = usage.hold(Purpose::Lease).await;
+        assert!(usage.evict().is_none());
+        drop(lease);
+        let eviction = usage.evict().unwrap();
+        assert!(usage.evict().is_none() && usage.try_hold(Purpose::Lease).is_none());
+        let (held, ()) = tokio::join!(usage.hold(Purpose::Lease), async { drop(eviction) });
+        assert_eq!(usage.leases(), 1);
+        drop(held);
     }
 }

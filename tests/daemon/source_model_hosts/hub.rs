@@ -65,6 +65,22 @@ async fn the_link_is_asked_once_and_storage_sees_no_token() {
 }
 
 #[tokio::test]
+async fn a_small_file_that_arrived_damaged_is_fetched_again_and_never_kept() {
+    let hub = hub();
+    hub.storage_faults(REPO, "a.bin", [Fault::Damaged]);
+    let here = here(hub.endpoint(), None);
+    assert_eq!(here.fetch(LINK).await.unwrap(), bytes(100_000));
+    assert_eq!(hub.storage.seen().len(), 2);
+
+    hub.put(REPO, "b.bin", bytes(100_000));
+    hub.storage_faults(REPO, "b.bin", vec![Fault::Damaged; 4]);
+    let error = here.fetch("hf://o/r/b.bin").await.unwrap_err();
+    assert!(matches!(error, ModelError::Damaged { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert_eq!(here.fetch("hf://o/r/b.bin").await.unwrap(), bytes(100_000), "nothing of it was kept");
+}
+
+#[tokio::test]
 async fn a_signed_address_that_ended_is_renewed_and_the_file_taken_up() {
     let hub = hub();
     hub.signatures_live(REPO, "a.bin", Life::Bytes(20_000));

@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -114,10 +113,10 @@ class Executor:
             if self.meets("worker_dies"):
                 return say("Exception in thread Thread-1 (prompt_worker):\nTraceback (most recent call last):\nKeyError: '5'")
             if self.meets("worker_exits"):
-                sys.exit(0)
+                raise SystemExit
             if self.meets("wedge"):
                 os.kill(os.getpid(), signal.SIGSTOP)
-            if "exec_restart" in self.misbehaviour:
+            if self.meets("exec_restart"):
                 self.restart()
             if self.meets("die_running"):
                 say("RuntimeError: CUDA error: an illegal memory access was encountered")

@@ -11,7 +11,7 @@ lose_ws                   closes each client's socket at the first message and n
 die_running, worker_dies  the process, or only its worker thread, dies at the first prompt
 worker_exits, worker_gone its worker thread ends without a word, at the first prompt or before it
 wedge                     stops at the first prompt and neither answers nor does anything
-exec_restart              becomes itself anew at the first prompt of its life, as ComfyUI-Manager does
+exec_restart              becomes itself anew at the first prompt, as ComfyUI-Manager does
 forget                    drops prompts from the queue
 oom, cuda_error           the first node of a prompt fails as PyTorch does
 cut_post                  takes a prompt and closes the connection without an answer
@@ -94,14 +94,7 @@ def restart():
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def restart_once():
-    marker = os.path.join(folder_paths.directories["output"], "exec_restart")
-    if not os.path.exists(marker):
-        open(marker, "w").close()
-        restart()
-
-
-executor = Executor(send, MISBEHAVIOUR, restart_once)
+executor = Executor(send, MISBEHAVIOUR, restart)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -175,6 +168,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer()
         elif verb == "free":
             executor.cache.clear()
+            nodes.say("freed")
             self.answer()
         else:
             self.answer(status=404)

@@ -60,8 +60,9 @@ struct Serving<'a> {
     here: HashMap<&'a str, &'a RelPath>,
     /// Files that stand, by the SHA-256 that their hosts told, with their sizes.
     contents: HashMap<&'a str, (&'a RelPath, u64)>,
-    /// Targets that an earlier step of this plan gives its file to.
+    /// Targets that an earlier step of this plan gives its file to, by link and by the SHA-256 that is told.
     made: HashMap<&'a str, &'a RelPath>,
+    made_contents: HashMap<&'a str, &'a RelPath>,
 }
 
 impl<'a> Serving<'a> {
@@ -77,23 +78,25 @@ impl<'a> Serving<'a> {
         let contents = disk.files.iter();
         let contents =
             contents.filter_map(|(target, entry)| Some((entry.sha256.as_deref()?, (target, entry.size))));
-        Self { here, contents: contents.collect(), made: HashMap::new() }
+        Self { here, contents: contents.collect(), made: HashMap::new(), made_contents: HashMap::new() }
     }
 
     fn action(
         &mut self,
         model: &'a LockedModel,
-        told: Option<&Told>,
+        told: Option<&'a Told>,
         found: Option<&Cached>,
         rules: Rules,
     ) -> ModelAction {
         let source = model.source.as_str();
+        let sha256 = told.and_then(|told| told.sha256.as_deref());
         let same_content = told.and_then(|told| {
-            let (target, size) = self.contents.get(told.sha256.as_deref()?)?;
+            let (target, size) = self.contents.get(sha256?)?;
             told.size.is_none_or(|told| told == *size).then_some(*target)
         });
         let there = self.here.get(source).copied().or(same_content);
-        if let Some(from) = there.or_else(|| self.made.get(source).copied()) {
+        let made = || self.made.get(source).or_else(|| self.made_contents.get(sha256?)).copied();
+        if let Some(from) = there.or_else(made) {
             return ModelAction::Link { from: from.clone() };
         }
         let action = match found {
@@ -102,6 +105,9 @@ impl<'a> Serving<'a> {
             None => ModelAction::Download,
         };
         self.made.insert(source, &model.target);
+        if let Some(sha256) = sha256.filter(|_| action == ModelAction::Download) {
+            self.made_contents.insert(sha256, &model.target);
+        }
         action
     }
 }

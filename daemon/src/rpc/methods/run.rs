@@ -1,12 +1,12 @@
 //! `run`: runs a workflow and returns everything it put out.
 
-use super::{load, request};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::resolve::Mode;
-use crate::run::{Failure, RunRequest, Start, input_dir};
-use crate::start::{Address, start};
+use crate::rpc::methods::load;
+use crate::run::{Failure, RunRequest, Start, Up, input_dir};
+use crate::start::{Address, Started, Wanted};
+use crate::supervise::Purpose;
 use proto::method::{Run, RunAnswer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +25,16 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
         output_dir: params.output_dir.map(Into::into),
         timeout: params.timeout_s.map(Duration::from_secs),
     };
-    let realize = self::request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
-    let (sources, jobs, supervisor) =
-        (daemon.sources.clone(), daemon.jobs.clone(), daemon.supervisor.clone());
+    let (target, offline) = (params.target, params.offline);
+    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
+    let starter = daemon.starter.clone();
     let start: Start = Box::new(move |ctx| {
-        let (sources, jobs, supervisor) = (sources.clone(), jobs.clone(), supervisor.clone());
-        let wanted = (realize.clone(), Address::default());
+        let (starter, wanted) = (starter.clone(), wanted.clone());
         Box::pin(async move {
-            let started = start(&ctx, &sources, &jobs, &supervisor, wanted).await;
-            started.map(|(_, ready)| ready).map_err(|error| Arc::new(error) as Arc<dyn Failure>)
+            let started = starter.warm(&ctx, wanted).await;
+            let started = started.map_err(|error| Arc::new(error) as Arc<dyn Failure>)?;
+            let Started { ready, held, how, .. } = started;
+            Ok(Up { ready, held, how })
         })
     });
     Ok(daemon.workflows.run(ctx, request, start).await?)

@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use proto::method::{Status, StatusAnswer};
 use std::path::Path;
 
-pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
+pub(super) async fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
     let config = &daemon.config;
     let mut places: Vec<(&str, &Path)> = vec![
         ("homes", &config.homes),
@@ -29,6 +29,6 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
         workflows: daemon.workflows.list(),
-        gpus: Vec::new(),
+        gpus: daemon.supervisor.gpus().await,
     }
 }

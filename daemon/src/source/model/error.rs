@@ -82,6 +82,16 @@ pub enum ModelError {
         /// The link.
         link: String,
     },
+    /// The bytes are not those that the host spoke of.
+    #[error("`{link}` arrived damaged: its SHA-256 is {arrived}, and the host says {told}")]
+    Damaged {
+        /// The link.
+        link: String,
+        /// What the host says.
+        told: String,
+        /// Of what arrived.
+        arrived: String,
+    },
     /// The host sent another part than was asked for.
     #[error("`{link}`: the host sent `{sent}` for `bytes={asked}`")]
     WrongPart {
@@ -128,6 +138,7 @@ impl ModelError {
             | Self::Broken { .. }
             | Self::NotAModel { .. }
             | Self::Changed { .. }
+            | Self::Damaged { .. }
             | Self::WrongPart { .. } => ErrorKind::Network,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Credentials { .. } => ErrorKind::Access,
@@ -149,6 +160,9 @@ impl ModelError {
                 "check the host's name and the network; a proxy is taken from HTTPS_PROXY"
             }
             Self::Credentials { hint, .. } => hint,
+            Self::Damaged { .. } => {
+                "something between here and the host changes files: a proxy, or a broken cache"
+            }
             Self::Changed { .. } => "try again; a link with a version or commit in it does not change",
             Self::Busy { .. } => "stop the other process, or wait until it has fetched the model",
             Self::NotAModel { .. } => "open the link in a browser; it may be a page instead of a file",

@@ -127,6 +127,7 @@ impl Request {
                 let end = if off > 0 { End::Cut(part.end - part.start) } else { End::Whole };
                 (part, is_part, Manner { length: Some(off), end, ..manner })
             }
+            Fault::Damaged => (part, is_part, Manner { damaged: true, ..manner }),
             Fault::Chunked => (0..len, false, Manner { length: None, ..manner }),
             Fault::Whole => (0..len, false, manner),
             Fault::Half if is_part => (part.start..part.start.midpoint(part.end + 1), true, manner),
@@ -151,6 +152,7 @@ impl Request {
             content: self.file.content,
             part,
             end: manner.end,
+            damaged: manner.damaged,
             trickle: manner.trickle,
             connection: self.connection,
             shared: self.shared,
@@ -188,6 +190,8 @@ impl Request {
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     end: End,
+    /// The first byte is wrong.
+    damaged: bool,
     /// Bytes a second of this answer alone.
     trickle: Option<u64>,
     /// `Content-Length` is so many bytes off; there is none when absent.
@@ -198,7 +202,7 @@ struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { end: End::Whole, trickle: None, length: Some(0), total: 0 }
+        Self { end: End::Whole, damaged: false, trickle: None, length: Some(0), total: 0 }
     }
 }
 

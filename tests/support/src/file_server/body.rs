@@ -27,6 +27,8 @@ pub(super) struct Sending {
     pub(super) content: Content,
     pub(super) part: Range<u64>,
     pub(super) end: End,
+    /// The next byte is to be wrong.
+    pub(super) damaged: bool,
     /// Bytes a second of this answer alone.
     pub(super) trickle: Option<u64>,
     pub(super) connection: Connection,
@@ -60,6 +62,13 @@ impl Sending {
         own.pass(piece.len(), self.trickle).await;
         self.connection.line().pass(piece.len(), pace.per_connection).await;
         self.shared.line.pass(piece.len(), pace.total).await;
+        let piece = if std::mem::take(&mut self.damaged) {
+            let mut wrong = piece.to_vec();
+            wrong[0] ^= 1;
+            wrong.into()
+        } else {
+            piece
+        };
         let length = piece.len() as u64;
         self.part.start += length;
         self.sent.fetch_add(length, Ordering::Relaxed);

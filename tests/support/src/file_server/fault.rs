@@ -40,6 +40,8 @@ pub enum Fault {
     Gzip,
     /// So many bytes of the body, then the connection breaks, and the file is another one from then on.
     ChangeAfter(usize, Content),
+    /// The right number of bytes, of which the first one is wrong.
+    Damaged,
     /// A page with status 200.
     Page,
 }

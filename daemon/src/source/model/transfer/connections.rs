@@ -5,12 +5,14 @@
 //! of times without progress between.
 
 use super::data::DataFile;
+use super::digest::InOrder;
 use super::limits::{Line, Permit};
 use super::pace::Pace;
 use super::parts::{PartId, Parts, Speed};
-use super::{PROGRESS, Stop, Transfer, is_about_parts};
+use super::{FIRST_PART, PROGRESS, Stop, Transfer, is_about_parts};
 use crate::source::http::Retries;
 use crate::source::model::error::{Again, ModelError};
+use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::source::model::remote::{BodyError, Identity, Opened, Remote};
 use bytes::Bytes;
@@ -45,6 +47,8 @@ pub(super) struct Download<'a, R> {
     pub(super) mode: Mode,
     pub(super) identity: Identity,
     pub(super) file: Arc<DataFile>,
+    /// Where the host told a SHA-256 and one connection brings all of the file.
+    pub(super) in_order: Option<Arc<Mutex<InOrder>>>,
     state: Mutex<State>,
     /// Told when much was written since the last sync.
     pub(super) unsynced: Notify,
@@ -89,7 +93,10 @@ impl<'a, R: Remote> Download<'a, R> {
             watched: now,
             told: None,
         };
-        Self { transfer, line, mode, identity, file, state: Mutex::new(state), unsynced: Notify::new() }
+        let is_small = identity.size.is_some_and(|size| size <= FIRST_PART);
+        let in_order = (identity.sha256.is_some() && is_small && written == 0).then(Arc::default);
+        let (state, unsynced) = (Mutex::new(state), Notify::new());
+        Self { transfer, line, mode, identity, file, in_order, state, unsynced }
     }
 
     /// Fetches all that is missing, beginning with the answer that is there already, which covers
@@ -100,6 +107,20 @@ impl<'a, R: Remote> Download<'a, R> {
             result = self.connections(range, first, permit) => result,
             error = self.sync_often() => Err(Stop::Failed(error)),
             error = self.reserve() => Err(Stop::Failed(error)),
+        }
+    }
+
+    /// Compares what arrived with what the host said of it, where both are known for nothing.
+    pub(super) fn check(&self) -> Result<(), ModelError> {
+        let Some(in_order) = &self.in_order else { return Ok(()) };
+        let in_order = std::mem::take(&mut *in_order.lock().unwrap_or_else(PoisonError::into_inner));
+        let arrived = self.identity.size.and_then(|size| in_order.finish(size));
+        match (arrived, &self.identity.sha256) {
+            (Some(arrived), Some(told)) if !arrived.eq_ignore_ascii_case(told) => {
+                let link = hosts::link(self.transfer.link);
+                Err(ModelError::Damaged { link, told: told.clone(), arrived })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -124,6 +124,11 @@ impl Batch {
         self.len
     }
 
+    /// Returns the bytes, in their order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(AsRef::as_ref)
+    }
+
     /// Returns the bytes' place in the file.
     pub(super) fn range(&self) -> Range<u64> {
         self.start..self.start + self.len

@@ -64,6 +64,11 @@ impl Line {
         (PER_HOST / self.host.transfers.load(Ordering::Relaxed).max(1)).max(1)
     }
 
+    /// Returns how many connections there are at present, of all transfers; at least one.
+    pub(super) fn connections_in_all(&self) -> usize {
+        IN_ALL.saturating_sub(self.all.available_permits()).max(1)
+    }
+
     /// Waits for its turn to have a connection; turns are in the order of asking. Cancel-safe.
     pub(super) async fn connection(&self) -> Permit {
         // The semaphores are never closed, so there is always a permit in the end.
@@ -94,6 +99,7 @@ mod tests {
         let second = limits.line("h");
         assert_eq!((first.share(), second.share()), (8, 8));
         assert!(second.connection().now_or_never().is_none());
+        assert_eq!((first.connections_in_all(), second.connections_in_all()), (PER_HOST, PER_HOST));
         held.pop();
         held.push(second.connection().now_or_never().unwrap());
         let hosts: Vec<_> = ["a", "b", "c"].map(|host| limits.line(host)).into();

@@ -13,6 +13,7 @@
 mod claim;
 mod connections;
 mod data;
+mod digest;
 mod journal;
 mod limits;
 mod owner;
@@ -45,7 +46,7 @@ const FIRST_PART: u64 = 64 << 20;
 /// Progress that makes earlier failures count no more, in bytes.
 const PROGRESS: u64 = 1 << 20;
 
-/// How often a transfer may start over because the file at the host changed.
+/// How often a transfer may start over because the file at the host changed, or arrived damaged.
 const RESTARTS: usize = 3;
 
 /// How long a cancelled transfer may take to make its bytes durable.
@@ -150,7 +151,9 @@ impl<R: Remote> Transfer<'_, R> {
         let mut refuses = false;
         loop {
             let error = match self.attempt(&mut refuses).await {
-                Err(Stop::Failed(error @ ModelError::Changed { .. })) if restarts < RESTARTS => {
+                Err(Stop::Failed(error @ (ModelError::Changed { .. } | ModelError::Damaged { .. })))
+                    if restarts < RESTARTS =>
+                {
                     restarts += 1;
                     self.ctx.progress.note(format!("{error}; it starts over"));
                     self.claim.journal().start_over(Identity::default());
@@ -200,6 +203,10 @@ impl<R: Remote> Transfer<'_, R> {
             download.save(LAST_SYNC).await;
         }
         result??;
+        if let Err(damaged) = download.check() {
+            self.claim.journal().start_over(Identity::default());
+            return Err(Stop::Failed(damaged));
+        }
         let size = identity.size.or_else(|| Some(self.claim.journal().written.len()));
         Ok(Identity { size, ..identity })
     }

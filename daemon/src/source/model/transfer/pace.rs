@@ -15,6 +15,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// clearly after a few, for throughput comes in bursts.
 const GAIN: (f64, f64) = (1.6, 1.25);
 
+/// Bytes a second of one connection that nothing bounds: not its window, and not the host. More of them
+/// would share what this machine can receive, and each one costs processor time and memory.
+const UNBOUNDED: f64 = 150e6;
+
 /// How many windows more connections have to prove themselves.
 const WINDOWS: u32 = 4;
 
@@ -107,6 +111,12 @@ impl Pace {
     }
 
     fn grow(&mut self, now: Instant, bytes: u64, share: usize) {
+        #[allow(clippy::cast_precision_loss, reason = "a number of connections")]
+        let is_unbounded = self.rate >= UNBOUNDED * self.target as f64;
+        if is_unbounded {
+            self.stage = Stage::Keep { since: now, bytes, bound: None };
+            return;
+        }
         if self.target >= share {
             self.stage = Stage::Keep { since: now, bytes, bound: Some(share) };
             return;
@@ -159,6 +169,14 @@ mod tests {
         assert_eq!(targets, [4, 8, 4]);
         let (_, targets) = run(12, 16, |_| 1_000_000);
         assert_eq!(targets, [4, 8, 4, 8, 4, 8, 4], "less and less often");
+    }
+
+    #[test]
+    fn it_stays_where_nothing_bounds_a_connection() {
+        let (_, targets) = run(8, 16, |connections| 200_000_000 * connections as u64);
+        assert_eq!(targets, [4]);
+        let (_, targets) = run(1, 16, |connections| 100_000_000 * connections as u64);
+        assert_eq!(targets, [4, 8, 16]);
     }
 
     #[test]

@@ -11,13 +11,14 @@ use crate::source::model::remote::Remote;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// Bytes that all connections together may collect before they write.
+/// Bytes that the connections of all transfers together may collect before they write.
 const COLLECTED: u64 = 4 << 20;
 
-/// More connections than this do not collect while they write: they are enough to keep the line busy,
+/// More connections than this, of all transfers, do not collect while they write: they are enough to keep the line busy,
 /// and each of them holds a megabyte or two.
 const WRITE_BEHIND: usize = 8;
 
@@ -127,7 +128,7 @@ impl<R: Remote> Writer<'_, R> {
     async fn push(&mut self, piece: Bytes) -> Result<(), Stop> {
         self.download.state().parts.receive(self.id, piece.len() as u64, Instant::now());
         self.batch.push(piece);
-        let connections = self.download.state().running.max(1) as u64;
+        let connections = self.download.line.connections_in_all() as u64;
         let unit = (COLLECTED / connections).clamp(UNIT.0, UNIT.1);
         if self.batch.is_due(unit, WRITE_AFTER) { self.flush().await } else { Ok(()) }
     }
@@ -136,8 +137,15 @@ impl<R: Remote> Writer<'_, R> {
         self.settle().await?;
         let next = Batch::at(self.batch.range().end);
         let (batch, file) = (std::mem::replace(&mut self.batch, next), self.download.file.clone());
-        self.pending = Some(tokio::task::spawn_blocking(move || file.write(&batch).map(|()| batch.range())));
-        let connections = self.download.state().running;
+        let in_order = self.download.in_order.clone();
+        self.pending = Some(tokio::task::spawn_blocking(move || {
+            file.write(&batch)?;
+            if let Some(in_order) = in_order {
+                in_order.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
+            }
+            Ok(batch.range())
+        }));
+        let connections = self.download.line.connections_in_all();
         if connections > WRITE_BEHIND { self.settle().await } else { Ok(()) }
     }
 

@@ -61,7 +61,7 @@ type Shown = Result<Arc<Finished>, Arc<RunError>>;
 /// A workflow that waits or runs, or whose outputs are being delivered.
 struct Job {
     version_id: VersionId,
-    job_id: String,
+    name: String,
     home: PathBuf,
     content: String,
     since: Instant,
@@ -130,7 +130,7 @@ impl Workflows {
         let mut jobs: Vec<_> = lock(&self.shared.live).jobs.values().filter_map(Weak::upgrade).collect();
         jobs.sort_by_key(|job| job.since);
         let info = |job: &Arc<Job>| WorkflowInfo {
-            job_id: job.job_id.clone(),
+            job_id: job.name.clone(),
             version_id: job.version_id.clone(),
             state: *lock(&job.state),
             for_ms: u64::try_from(job.since.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -161,7 +161,7 @@ impl Workflows {
         let (sender, result) = watch::channel(None);
         let job = Arc::new(Job {
             version_id: work.request.version_id.clone(),
-            job_id: work.job_id.clone(),
+            name: work.job_id.clone(),
             home: work.request.home.clone(),
             content: work.content.clone(),
             since: Instant::now(),

@@ -4,6 +4,7 @@
 //! it is bounded in size, must travel unread by others, and is never shown with its query.
 
 use super::http::{Http, HttpError, Retries, is_private, retry_after, shown};
+use super::model::Again;
 use crate::ctx::Ctx;
 use proto::ErrorKind;
 use reqwest::header::HeaderMap;
@@ -71,16 +72,16 @@ impl LinkError {
         }
     }
 
-    /// Tells whether another attempt may bring it, and after which pause if the host asks for one.
-    fn again(&self) -> Option<Option<Duration>> {
+    /// Tells whether another attempt may bring it.
+    fn again(&self) -> Again {
         match self {
-            Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => Some(None),
+            Self::Http(HttpError::Transport { .. }) | Self::Broken { .. } => Again::Later,
             Self::Refused { status, after, .. }
                 if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS =>
             {
-                Some(*after)
+                after.map_or(Again::Later, Again::After)
             }
-            _ => None,
+            _ => Again::Never,
         }
     }
 }
@@ -165,8 +166,12 @@ async fn copy(
 }
 
 async fn pause(ctx: &Ctx, retries: &mut Retries, error: LinkError) -> Result<(), LinkError> {
-    let pause = error.again().and_then(|asked| retries.next(asked));
-    let Some(pause) = pause else { return Err(error) };
+    let asked = match error.again() {
+        Again::Never => return Err(error),
+        Again::Later => None,
+        Again::After(pause) => Some(pause),
+    };
+    let Some(pause) = retries.next(asked) else { return Err(error) };
     ctx.progress.note(retries.sentence(pause, &error.to_string()));
     tokio::select! {
         () = ctx.cancel.cancelled() => Err(error),

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn names_are_the_job_s_own() {
         let dir = Path::new("/i");
-        let long = format!("{}ж.png", "x".repeat(300));
+        let long = format!("{}ж.png", "x".repeat(240));
         let chosen = inputs(dir, &[("a/x.png", ""), ("b/x.png", ""), (&long, "")]).unwrap();
         assert_eq!(chosen.names()["a/x.png"], "comfyd-k-0-x.png");
         assert_eq!(chosen.names()["b/x.png"], "comfyd-k-1-x.png");

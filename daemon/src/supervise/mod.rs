@@ -35,6 +35,7 @@ mod health;
 mod instance;
 mod log;
 mod look;
+mod picture;
 pub mod placement;
 mod policy;
 mod ready;

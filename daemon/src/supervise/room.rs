@@ -3,19 +3,19 @@
 //! Starts are admitted one after another, in the order in which they were asked for: whoever waits for room is
 //! not overtaken. What is admitted counts from then on, before its process runs.
 
-use super::gpu::{Gpu, Gpus};
-use super::placement::{Asked, Picture, Resident, Step, place};
-use super::{Launch, SuperviseError, Supervisor, millis};
+use super::gpu::Gpus;
+use super::picture::{is_up, pid};
+use super::placement::{Asked, Picture, Step, place};
+use super::{Launch, SuperviseError, Supervisor};
 use crate::comfy::{Comfy, ComfyError};
 use crate::ctx::{Ctx, Task};
-use futures_util::future::join_all;
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{Device, InstanceInfo, InstanceState};
+use proto::method::{Device, InstanceInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often it is looked again while waiting for what nobody tells: prompts of people, memory of other programs.
@@ -49,12 +49,12 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) gpus: Gpus,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Held by the one start that room is made for.
     admission: tokio::sync::Mutex<()>,
     /// Admitted, by home, until the process is ready or has failed.
-    admitted: Mutex<BTreeMap<PathBuf, Device>>,
-    memory: Mutex<BTreeMap<PathBuf, Memory>>,
+    pub(super) admitted: Mutex<BTreeMap<PathBuf, Device>>,
+    pub(super) memory: Mutex<BTreeMap<PathBuf, Memory>>,
     pub(super) turns: super::turn::Turns,
     /// Told when room may have appeared.
     pub(super) changed: watch::Sender<()>,
@@ -62,11 +62,11 @@ pub(super) struct Room {
 
 /// What is known of a home's use of GPU memory.
 #[derive(Debug, Clone, Copy, Default)]
-struct Memory {
+pub(super) struct Memory {
     /// The most that its processes were seen to hold, in bytes.
-    peak: u64,
+    pub(super) peak: u64,
     /// Whether it was asked to give it back since it worked last.
-    freed: bool,
+    pub(super) freed: bool,
 }
 
 /// A place for one process; it is given back when this is dropped.
@@ -203,59 +203,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes a picture of the machine.
-    pub(super) async fn picture(&self) -> Picture {
-        let room = self.room();
-        let up: Vec<InstanceInfo> = self.instances().into_iter().filter(is_up).collect();
-        let (gpus, prompts) = tokio::join!(room.gpus.look(), join_all(up.iter().map(has_prompts)));
-        let mut residents: Vec<Resident> =
-            up.iter().zip(prompts).map(|(info, works)| self.resident(info, &gpus, works)).collect();
-        let admitted = lock(&room.admitted).clone();
-        for (home, device) in admitted {
-            if !residents.iter().any(|resident| resident.home == home) {
-                residents.push(starting(home, device));
-            }
-        }
-        let Limits { max_instances, reserve, .. } = room.limits;
-        Picture { gpus, residents, max_instances, reserve }
-    }
-
-    fn resident(&self, info: &InstanceInfo, gpus: &[Gpu], works: bool) -> Resident {
-        let room = self.room();
-        let home = PathBuf::from(&info.home);
-        let last_used = self.lock().get(&home).map_or_else(Instant::now, |handle| handle.usage.last_used());
-        let device = info.device.clone().unwrap_or(Device::Any);
-        let on = |gpu: &&Gpu| matches!(device, Device::Gpu { index } if index == gpu.index);
-        let holds = pid(&info.state)
-            .and_then(|pid| gpus.iter().find(on).and_then(|gpu| gpu.used_by.get(&pid).copied()));
-        let mut all = lock(&room.memory);
-        let memory = all.entry(home.clone()).or_default();
-        memory.peak = memory.peak.max(holds.unwrap_or(0));
-        let computes = room.turns.has(&home);
-        memory.freed &= !works && !computes;
-        Resident {
-            name: info.version_id.to_string(),
-            claimed: info.leases + info.workflows > 0,
-            works: works || computes,
-            computes,
-            pinned: room.limits.pinned.contains(&info.version_id),
-            idle_ms: millis(last_used.elapsed()),
-            peak: memory.peak,
-            freed: memory.freed,
-            home,
-            device,
-            holds,
-        }
-    }
-
-    /// Tells whether another process may be on the same device.
-    pub(super) fn has_neighbours(&self, home: &Path) -> bool {
-        let is_other = |info: &InstanceInfo| {
-            is_up(info) && Path::new(&info.home) != home && info.device != Some(Device::Cpu)
-        };
-        self.instances().iter().any(is_other)
-    }
-
     /// Asks an instance to give its memory back, and waits until it came. One that does not answer counts
     /// as asked all the same.
     pub(super) async fn free(&self, home: &Path) {
@@ -314,49 +261,11 @@ impl Wait<'_> {
     }
 }
 
-fn starting(home: PathBuf, device: Device) -> Resident {
-    Resident {
-        name: home.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        home,
-        device,
-        claimed: true,
-        works: true,
-        computes: false,
-        pinned: false,
-        idle_ms: 0,
-        holds: None,
-        peak: 0,
-        freed: false,
-    }
-}
-
-fn is_up(info: &InstanceInfo) -> bool {
-    !matches!(info.state, InstanceState::Exited | InstanceState::Failed { .. })
-}
-
-/// Tells whether an instance works at something: it starts, ends, has prompts of whoever, or is too busy to say.
-async fn has_prompts(info: &InstanceInfo) -> bool {
-    let InstanceState::Ready { .. } = info.state else { return true };
-    match Comfy::new(&info.url) {
-        Ok(comfy) => comfy.queue_remaining().await.map_or(true, |prompts| prompts > 0),
-        Err(_) => true,
-    }
-}
-
 async fn ask_to_free(url: &str) -> Result<(), ComfyError> {
     Comfy::new(url)?.free().await
 }
 
-fn pid(state: &InstanceState) -> Option<u32> {
-    match state {
-        InstanceState::Starting { pid, .. }
-        | InstanceState::Ready { pid, .. }
-        | InstanceState::Stopping { pid } => Some(*pid),
-        InstanceState::Exited | InstanceState::Failed { .. } => None,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each is whole between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

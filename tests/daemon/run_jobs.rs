@@ -80,7 +80,6 @@ async fn workflows_wait_in_order_and_too_many_are_refused() {
     version.ready().await;
     let (one, two, three) = (Ctx::new(), Ctx::new(), Ctx::new());
     let states = || version.workflows.list().iter().map(|info| info.state).collect::<Vec<_>>();
-    use WorkflowState::{Queued, Running};
     let (first, second, third, ()) = tokio::join!(
         version.run(&one, version.request(&slow(100_000))),
         async {

@@ -6,6 +6,7 @@ use comfyd::ctx::Ctx;
 use comfyd::run::{RunRequest, Up};
 use comfyd::supervise::Purpose;
 use proto::ErrorKind;
+use proto::method::WorkflowState::{Queued, Running};
 use proto::method::{Warmth, WorkflowState};
 use serde_json::Value;
 use std::path::PathBuf;

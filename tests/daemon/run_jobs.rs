@@ -6,8 +6,8 @@ use comfyd::ctx::Ctx;
 use comfyd::run::{RunRequest, Up};
 use comfyd::supervise::Purpose;
 use proto::ErrorKind;
+use proto::method::Warmth;
 use proto::method::WorkflowState::{Queued, Running};
-use proto::method::{Warmth, WorkflowState};
 use serde_json::Value;
 use std::path::PathBuf;
 

@@ -6,7 +6,8 @@ use comfyd::ctx::Ctx;
 use comfyd::run::{RunRequest, Start, Up};
 use comfyd::supervise::Purpose;
 use proto::ErrorKind;
-use proto::method::{Warmth, WorkflowState};
+use proto::method::Warmth;
+use proto::method::WorkflowState::{Queued, Running};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -80,7 +81,6 @@ async fn workflows_wait_in_order_and_too_many_are_refused() {
     version.ready().await;
     let (one, two, three) = (Ctx::new(), Ctx::new(), Ctx::new());
     let states = || version.workflows.list().iter().map(|info| info.state).collect::<Vec<_>>();
-    use WorkflowState::{Queued, Running};
     let (first, second, third, ()) = tokio::join!(
         version.run(&one, version.request(&slow(100_000))),
         async {

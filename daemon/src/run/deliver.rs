@@ -93,7 +93,8 @@ mod tests {
             url: None,
         };
         let name = key("j/../1", "9", &file("a", "x.png"));
-        assert!(name.starts_with("j_.._1/") && name.ends_with(".png"), "{name}");
+        assert!(name.starts_with("j_.._1/"), "{name}");
+        assert_eq!(Path::new(&name).extension().unwrap(), "png");
         assert_eq!(name, key("j/../1", "9", &file("a", "x.png")));
         assert_ne!(name, key("j/../1", "9", &file("b", "x.png")));
         assert!(!key("j", "9", &file("a", "x")).contains('.'));

@@ -31,9 +31,9 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
     let start: Start = Box::new(move |ctx| {
         let (starter, wanted) = (starter.clone(), wanted.clone());
         Box::pin(async move {
-            let started = starter.warm(&ctx, wanted).await;
-            let started = started.map_err(|error| Arc::new(error) as Arc<dyn Failure>)?;
-            let Started { ready, held, how, .. } = started;
+            let warm = starter.warm(&ctx, wanted).await;
+            let warm = warm.map_err(|error| Arc::new(error) as Arc<dyn Failure>)?;
+            let Started { ready, held, how, .. } = warm;
             Ok(Up { ready, held, how })
         })
     });

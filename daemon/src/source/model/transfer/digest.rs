@@ -23,8 +23,8 @@ impl InOrder {
 
     /// Returns the digest in lower-case hex, if all `size` bytes came in order.
     pub(super) fn finish(self, size: u64) -> Option<String> {
-        let whole = self.at == size;
-        whole.then(|| self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        let hex = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
+        (self.at == size).then(|| self.hash.finalize().iter().fold(String::new(), hex))
     }
 }
 

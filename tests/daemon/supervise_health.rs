@@ -92,8 +92,7 @@ async fn the_pause_before_a_start_is_told_and_can_be_left() {
     let (paused, ()) = tokio::join!(version.supervisor.ensure_ready(&ctx, version.launch("g1")), async {
         eventually("the pause is told", || {
             let progress = ctx.progress.subscribe();
-            let told = progress.borrow().tasks.iter().any(|task| task.detail.contains("in a moment"));
-            told
+            progress.borrow().tasks.iter().any(|task| task.detail.contains("in a moment"))
         })
         .await;
         ctx.cancel.cancel();

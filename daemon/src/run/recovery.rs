@@ -1,7 +1,7 @@
 //! What is done when a workflow fails through no fault of its own. Pure.
 //!
 //! Each cause has its own steps, each step is taken once: however causes follow upon each other, a job
-//! ends after at most [`MOST`] runs more. Failures that another run would repeat, such as a node's own
+//! ends after at most `MOST` runs more. Failures that another run would repeat, such as a node's own
 //! exception, have no steps.
 
 use super::RunError;

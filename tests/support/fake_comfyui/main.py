@@ -7,7 +7,7 @@ die_starting, exit_zero   ends before it answers, with status 1 or 0
 never_ready, slow_start   does not answer, or not before there is a file `go` in the input directory
 port_race                 finds its port taken at its first start
 ignore_term, grandchild   ignores SIGTERM; leaves a child that holds the log open
-lose_ws                   closes each client's socket at the first message and never opens it again
+lose_ws                   closes each client's socket at the first message of a prompt and never opens it again
 die_running, worker_dies  the process, or only its worker thread, dies at the first prompt
 worker_exits, worker_gone its worker thread ends without a word, at the first prompt or before it
 wedge                     stops at the first prompt and neither answers nor does anything
@@ -74,18 +74,22 @@ def send(client, message):
     socket = sockets.get(client)
     if socket is None:
         return
-    payload = json.dumps(message).encode()
-    length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack(">H", len(payload))
-    if len(payload) > 0xFFFF:
-        length = b"\x7f" + struct.pack(">Q", len(payload))
     try:
         if "lose_ws" in MISBEHAVIOUR:
             sockets.pop(client)
             socket.shutdown(2)
         else:
-            socket.sendall(b"\x81" + length + payload)
+            socket.sendall(frame(message))
     except OSError:
         sockets.pop(client, None)
+
+
+def frame(message):
+    payload = json.dumps(message).encode()
+    length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack(">H", len(payload))
+    if len(payload) > 0xFFFF:
+        length = b"\x7f" + struct.pack(">Q", len(payload))
+    return b"\x81" + length + payload
 
 
 def restart():
@@ -219,6 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         sockets[client] = self.connection
+        self.connection.sendall(frame({"type": "status", "data": {"status": {}, "sid": client}}))
         while self.rfile.read(1):
             pass
         self.close_connection = True

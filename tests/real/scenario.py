@@ -10,7 +10,7 @@ from typing import Any
 from . import comfyui, model, node, warm
 from .product import Product
 from .server import Server
-from .workflow import check_images, refused, workflow
+from .workflow import ALMOST, check_images, refused, workflow
 
 VERSION = "real"
 REALIZE_S = 900
@@ -112,12 +112,12 @@ class Scenario:
         check_images(self._run("second"))
 
     def refused_workflow(self) -> None:
-        """a model that is not there is told in ComfyUI's words"""
+        """a model that is not there is named, with the one that may have been meant"""
         file = self._write(refused(), "refused.json")
         _, text = self.product.comfyctl(
             "run", "--version-id", VERSION, "--workflow", file, status=_WORKFLOW_REFUSED, limit_s=START_S
         )
-        assert "absent.safetensors" in text and "not in list" in text.lower(), text
+        assert ALMOST in text and model.FILE_NAME in text, text
 
     def look_around(self) -> None:
         """list, show, status and logs tell what there is"""

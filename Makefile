@@ -7,6 +7,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 UV_VERSION := 0.13.9
 UV := $(CURDIR)/.tools/uv/bin/uv
+HANDLER := $(CURDIR)/.tools/handler
 
 .PHONY: help
 help: ## list these commands
@@ -29,8 +30,12 @@ dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/
 	ln -f target/dist-client/comfyctl target/dist/comfyctl
 
 .PHONY: test
-test: tools ## unit and daemon tests: minutes, and no ComfyUI
+test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
 	COMFYD_UV=$(UV) $(CARGO) test --workspace
+
+.PHONY: test-handler
+test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes
+	$(HANDLER)/bin/python -m unittest discover --start-directory tests/handler --top-level-directory .
 
 .PHONY: test-real
 test-real: tools build ## from a spec to images with the real ComfyUI: 15 GB of disk while it runs
@@ -43,7 +48,7 @@ demo: tools release ## the same for a person to watch: everything goes into demo
 .PHONY: bench
 bench: tools dist ## the figures of mission and README: `make bench ONLY=ready` for a part
 	$(CARGO) build -p support --bin file-host --profile dist
-	$(CARGO) build -p comfyd --example repositories --profile dist
+	$(CARGO) build -p comfyd --example repositories --example latency --profile dist
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lint
@@ -66,3 +71,10 @@ $(UV):
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target .tools/uv.new --no-deps uv==$(UV_VERSION)
 	rm -rf .tools/uv
 	mv .tools/uv.new .tools/uv
+
+# RunPod's SDK, and the handler as it stands in the checkout.
+$(HANDLER)/made: $(UV) client/handler/pyproject.toml
+	rm -rf $(HANDLER)
+	$(UV) venv --quiet --python $(PYTHON) $(HANDLER)
+	$(UV) pip install --quiet --python $(HANDLER)/bin/python --editable client/handler
+	touch $@

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::failure::Failure;
-use crate::verbs::{list, logs, realize, resolve, run, show, shutdown, status, stop, test, ui};
+use crate::verbs::{list, logs, realize, resolve, run, show, shutdown, status, stop, test, ui, warm};
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
 use std::path::PathBuf;
@@ -51,6 +51,8 @@ pub enum Verb {
     Run(run::Args),
     /// Start ComfyUI for a person
     Ui(ui::Args),
+    /// Have ComfyUI ready
+    Warm(warm::Args),
     /// Tell what the daemon is doing
     Status(status::Args),
     /// List the versions there are

@@ -12,10 +12,14 @@ pub use hosts::ModelHosts;
 pub use variables::{VARIABLES, Variable};
 
 use hub_caches::hub_caches;
+use proto::VersionId;
 use proto::places::{self, PlaceError};
 use size::size;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+/// Workflows that may wait for one version, where nobody says otherwise.
+const MAX_QUEUE: usize = 64;
 
 /// Where things are and what the environment says. Built once.
 #[derive(Debug, Clone)]
@@ -50,6 +54,14 @@ pub struct Config {
     pub hub_caches: Vec<PathBuf>,
     /// `COMFY_VOLUME_QUOTA`, in bytes.
     pub volume_quota: Option<u64>,
+    /// `COMFYD_MAX_INSTANCES`, where set.
+    pub max_instances: Option<usize>,
+    /// `COMFYD_GPU_RESERVE` in bytes, where set.
+    pub gpu_reserve: Option<u64>,
+    /// `COMFYD_PINNED`.
+    pub pinned: BTreeSet<VersionId>,
+    /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
+    pub max_queue: usize,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
@@ -67,11 +79,27 @@ pub enum ConfigError {
     /// A volume was named that cannot be written.
     #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
     Volume(PathBuf),
-    /// A quota that is no size.
-    #[error(
-        "COMFY_VOLUME_QUOTA is `{0}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)"
-    )]
-    Quota(String),
+    /// A size that is none.
+    #[error("{variable} is `{text}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)")]
+    Size {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds.
+        text: String,
+    },
+    /// A number that is none.
+    #[error("{variable} is `{text}`, which is no number from {least} on")]
+    Count {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds.
+        text: String,
+        /// The smallest that it may hold.
+        least: usize,
+    },
+    /// A version that is none.
+    #[error("COMFYD_PINNED is no list of version ids with commas")]
+    Pinned(#[source] proto::ids::InvalidName),
 }
 
 impl Config {
@@ -116,7 +144,13 @@ impl Config {
             offline: places::flag(get, "COMFY_OFFLINE"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
-            volume_quota: places::text(get, "COMFY_VOLUME_QUOTA").map(|text| size(&text)).transpose()?,
+            volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")
+                .map(|text| size("COMFY_VOLUME_QUOTA", &text))
+                .transpose()?,
+            max_instances: count(get, "COMFYD_MAX_INSTANCES", 1)?,
+            gpu_reserve: places::text(get, GPU_RESERVE).map(|text| size(GPU_RESERVE, &text)).transpose()?,
+            pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
+            max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
             child_env: child_env(vars),
             seen_env: seen_env(vars),
@@ -127,6 +161,26 @@ impl Config {
             cache_root,
         })
     }
+}
+
+const GPU_RESERVE: &str = "COMFYD_GPU_RESERVE";
+
+/// Reads the number that a variable holds, if it is set.
+fn count(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    least: usize,
+) -> Result<Option<usize>, ConfigError> {
+    let Some(text) = places::text(get, variable) else { return Ok(None) };
+    match text.parse() {
+        Ok(count) if count >= least => Ok(Some(count)),
+        _ => Err(ConfigError::Count { variable, text, least }),
+    }
+}
+
+fn pinned(text: &str) -> Result<BTreeSet<VersionId>, ConfigError> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(VersionId::new).collect::<Result<_, _>>().map_err(ConfigError::Pinned)
 }
 
 /// Returns the volume: the one that was named, else the first mount point of a RunPod volume.

@@ -3,11 +3,13 @@
 use crate::config::Config;
 use crate::realize::job::Jobs;
 use crate::rpc::{self, RpcServer};
+use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
+use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{FileLock, holder};
-use crate::supervise::Supervisor;
+use crate::supervise::{Gpus, Limits, Patience, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +29,10 @@ pub struct Daemon {
     pub jobs: Jobs,
     /// ComfyUI processes.
     pub supervisor: Supervisor,
+    /// How versions become ready.
+    pub starter: Starter,
+    /// Workflows that wait or run.
+    pub workflows: Workflows,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -73,14 +79,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
+    let jobs = Jobs::new(sources.clone(), work.clone());
+    let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
-        jobs: Jobs::new(sources.clone(), work.clone()),
-        supervisor: Supervisor::new(config.state_dir.clone()),
+        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
+        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        jobs,
+        supervisor,
         started: Instant::now(),
         stop: stop.clone(),
         config: Arc::clone(&config),
         sources,
     });
+    // Before anyone can ask for a start: what runs already is not started beside itself.
+    daemon.supervisor.adopt().await;
     let listener = rpc::listen(&config.socket);
     let listener =
         listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
@@ -91,6 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
     work.cancel();
+    bounded("workflows", daemon.workflows.ended()).await;
     bounded("realizes", daemon.jobs.ended()).await;
     bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
     bounded("connections", server.ended()).await;
@@ -98,6 +111,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("signal handlers", tasks.wait()).await;
     std::fs::remove_file(&config.socket).ok();
     Ok(())
+}
+
+fn supervisor(config: &Config) -> Supervisor {
+    let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
+    let limits =
+        Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
+    let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
+    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
 }
 
 fn take_life(config: &Config) -> Result<FileLock, DaemonError> {

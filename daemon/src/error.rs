@@ -3,13 +3,14 @@
 use crate::realize::RealizeError;
 use crate::realize::job::JobError;
 use crate::resolve::ResolveError;
-use crate::run::RunError;
+use crate::run::{Failure, RunError};
 use crate::store::StoreError;
 use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
 use proto::{ErrorData, ErrorKind};
 use std::error::Error as _;
+use std::sync::Arc;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +33,9 @@ pub enum Error {
     /// There is no ComfyUI to work with.
     #[error(transparent)]
     Instance(#[from] SuperviseError),
-    /// A workflow failed.
+    /// A workflow failed, for all who asked for it.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] Arc<RunError>),
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,6 +53,9 @@ pub enum Error {
     /// An answer has no JSON form: a bug.
     #[error("the answer cannot be written")]
     Answer(#[source] serde_json::Error),
+    /// The connection can claim nothing more.
+    #[error("the connection holds too many claims, or is closed")]
+    Leases,
     /// The caller, or the daemon's end, cancelled the call.
     #[error("cancelled")]
     Cancelled,
@@ -73,6 +77,7 @@ impl Error {
             Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
             Self::Instance(error) => error.kind(),
             Self::Run(error) => error.kind(),
+            Self::Leases => ErrorKind::Busy,
             Self::Answer(_) => ErrorKind::Internal,
         }
     }
@@ -85,6 +90,7 @@ impl Error {
                 sought.join(" and no ")
             )),
             Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
+            Self::Leases => Some("`release` ends a claim".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
             Self::Resolve(error) => error.hint(),
             Self::Plan(error) => error.hint(),
@@ -118,5 +124,19 @@ impl Error {
             cause = error.source();
         }
         ErrorData { kind: self.kind(), causes, hint: self.hint(), diagnostics, details: self.details() }
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> ErrorKind {
+        self.kind()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint()
+    }
+
+    fn details(&self) -> Vec<String> {
+        self.details()
     }
 }

@@ -4,17 +4,21 @@
 //! awaited by process id, never by the end of its pipes: a grandchild that keeps a pipe open cannot
 //! hold us up.
 
+mod birth;
+mod group;
+mod lasting;
+
+pub use birth::{Birth, Effort, threads};
+pub use lasting::Process;
+
 use crate::ctx::Ctx;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use group::{Group, stop};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::Child;
 
 /// How long a child may take to end after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -190,86 +194,6 @@ async fn each_line(stream: Option<impl AsyncRead + Unpin>, mut on_line: impl FnM
     while matches!(reader.read_until(b'\n', &mut line).await, Ok(1..)) {
         on_line(String::from_utf8_lossy(&line).trim_end());
         line.clear();
-    }
-}
-
-/// A long-lived child whose output goes to a file.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    group: Group,
-    name: String,
-}
-
-impl Process {
-    /// Starts a command; both its output streams are appended to `log`. Does not wait.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn spawn(command: &Command, log: &File) -> Result<Self, ProcessError> {
-        let name = command.name();
-        let spawn = || {
-            let mut prepared = command.prepare();
-            prepared.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-            prepared.spawn()
-        };
-        let child = spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
-        Ok(Self { group: Group::of(&child), child, name })
-    }
-
-    /// Returns its process id, which is also its group's.
-    pub fn pid(&self) -> u32 {
-        self.group.pid.as_raw().unsigned_abs()
-    }
-
-    /// Waits until it has ended. Cancel-safe.
-    ///
-    /// # Errors
-    /// When the system refuses to tell.
-    pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
-        let status = self.child.wait().await;
-        status.map_err(|source| ProcessError::Wait { program: self.name.clone(), source })
-    }
-
-    /// Ends it and everything in its group: SIGTERM, `grace`, SIGKILL. Takes little more than `grace`.
-    pub async fn stop(mut self, grace: Duration) {
-        stop(&mut self.child, &self.group, grace).await;
-    }
-}
-
-async fn stop(child: &mut Child, group: &Group, grace: Duration) {
-    group.signal(Signal::SIGTERM);
-    let ended = tokio::time::timeout(grace, child.wait()).await;
-    // Also after an orderly end: what the child left behind in its group goes too.
-    group.signal(Signal::SIGKILL);
-    if ended.is_err() {
-        // A child in an uninterruptible sleep ignores even SIGKILL; shutdown must not hang on it.
-        tokio::time::timeout(Duration::from_secs(5), child.wait()).await.ok();
-    }
-}
-
-/// The process group of a child. Whatever is left of it dies with this value.
-#[derive(Debug)]
-struct Group {
-    pid: Pid,
-}
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        // A child that was just spawned has an id until it is awaited.
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(i32::MAX);
-        Self { pid: Pid::from_raw(pid) }
-    }
-
-    fn signal(&self, signal: Signal) {
-        // ESRCH means that nobody is left, which is what is wanted.
-        killpg(self.pid, signal).ok();
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
     }
 }
 

@@ -1,19 +1,50 @@
 //! A version whose ComfyUI answers: realized if need be, then started if need be.
+//!
+//! `start` looks at everything. `warm` first asks `recent`, which knows the versions that were found running
+//! a moment ago.
+
+mod recent;
 
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::realize::job::Jobs;
-use crate::realize::{Realization, Request, clean};
+use crate::realize::{InUse, Realization, Request, clean};
+use crate::resolve::Mode;
 use crate::source::Sources;
 use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
-use crate::supervise::{Launch, Ready, Supervisor};
-use proto::Spec;
-use proto::method::{InstanceInfo, InstanceState};
+use crate::store::specs::{self, Loaded};
+use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor};
+use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
+use proto::{Spec, VersionId};
+use recent::{Recent, Stamps};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Makes versions' ComfyUIs ready. Cheap to clone.
+#[derive(Clone)]
+pub struct Starter {
+    sources: Sources,
+    jobs: Jobs,
+    supervisor: Supervisor,
+    recent: Arc<Recent>,
+}
+
+/// What is to answer, and for what.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which version.
+    pub target: Target,
+    /// Use only what is cached.
+    pub offline: bool,
+    /// Where to reach it.
+    pub address: Address,
+    /// What it is claimed for.
+    pub purpose: Purpose,
+}
 
 /// Where a person wants to reach ComfyUI; anything goes when empty.
 #[derive(Debug, Clone, Default)]
@@ -24,32 +55,117 @@ pub struct Address {
     pub listen: Option<String>,
 }
 
-/// Realizes the version and waits until its ComfyUI answers. Cancel-safe.
-///
-/// # Errors
-/// What the realize or the start says.
-pub async fn start(
-    ctx: &Ctx,
-    sources: &Sources,
-    jobs: &Jobs,
-    supervisor: &Supervisor,
-    wanted: (Request, Address),
-) -> Result<(Arc<Realization>, Ready), Error> {
-    let (request, address) = wanted;
-    let (spec, in_use, offline) = (Arc::clone(&request.spec), request.in_use.clone(), request.mode.offline);
-    let realization = jobs.realize(ctx, request).await?;
-    let running = supervisor.find(&realization.layout.home.root);
-    if let Some(InstanceInfo { state: InstanceState::Ready { .. }, generation, .. }) = running
-        && generation != realization.layout.generation
-    {
-        ctx.progress.note(format!("stopping the ComfyUI that runs the generation before ({generation})"));
+/// A version whose ComfyUI answers.
+#[derive(Debug)]
+pub struct Started {
+    /// The version.
+    pub version_id: VersionId,
+    /// Its home.
+    pub realization: Arc<Realization>,
+    /// Its process.
+    pub ready: Ready,
+    /// The claim on it.
+    pub held: Held,
+    /// How it became ready.
+    pub how: Warmth,
+    /// What took how long.
+    pub timings: WarmTimings,
+}
+
+impl Starter {
+    /// Returns a starter that has started nothing yet.
+    pub fn new(sources: Sources, jobs: Jobs, supervisor: Supervisor) -> Self {
+        Self { sources, jobs, supervisor, recent: Arc::default() }
     }
-    if in_use.runs(&realization.layout.generation_dir()).is_none() {
-        clean(ctx, sources, &realization, &in_use, offline).await;
+
+    /// Reads the spec that a call names and finds its home. Blocks, shortly.
+    ///
+    /// # Errors
+    /// There is no such spec, it has errors, or the home cannot be followed.
+    pub fn load(&self, target: &Target) -> Result<(Loaded, Home), Error> {
+        let config = &self.sources.config;
+        let loaded = specs::load(config, target)?;
+        let home = Home::find(config, &loaded.spec.version_id, target.comfy_home.as_deref())?;
+        Ok((loaded, home))
     }
-    let launch = launch(&sources.config, &spec, &realization, address)?;
-    let ready = supervisor.ensure_ready(ctx, launch).await?;
-    Ok((realization, ready))
+
+    /// Makes the request of a realize, for a call that may be offline for its own reasons, the daemon's
+    /// or the spec's.
+    pub fn request(&self, loaded: &Loaded, home: Home, mode: Mode) -> Request {
+        let offline = mode.offline || self.sources.config.offline || loaded.spec.options.offline;
+        let supervisor = self.supervisor.clone();
+        let in_use = InUse::new(move || supervisor.instances());
+        Request { spec: Arc::new(loaded.spec.clone()), home, mode: Mode { offline, ..mode }, in_use }
+    }
+
+    /// Returns the version's ComfyUI: at once when it was found running a moment ago and nothing that
+    /// belongs to it has changed since, else as [`Self::start`] does. Cancel-safe.
+    ///
+    /// # Errors
+    /// As those of [`Self::start`].
+    pub async fn warm(&self, ctx: &Ctx, wanted: Wanted) -> Result<Started, Error> {
+        match self.recent.find(&wanted) {
+            Some(started) => Ok(started),
+            None => self.start(ctx, wanted).await,
+        }
+    }
+
+    /// Realizes the version, looking at all of it, and waits until its ComfyUI answers. Cancel-safe.
+    ///
+    /// # Errors
+    /// What the realize or the start says.
+    pub async fn start(&self, ctx: &Ctx, wanted: Wanted) -> Result<Started, Error> {
+        let began = Instant::now();
+        let (loaded, home) = self.load(&wanted.target)?;
+        // Before the look: what changes meanwhile is seen by the next one.
+        let stamps = Stamps::take(&self.sources.config, &wanted.target, &loaded, &home);
+        let request = self.request(&loaded, home, Mode { update: false, offline: wanted.offline });
+        let (spec, in_use, offline) =
+            (Arc::clone(&request.spec), request.in_use.clone(), request.mode.offline);
+        let realization = self.jobs.realize(ctx, request).await?;
+        let home = &realization.layout.home.root;
+        let realized = Instant::now();
+        let held = self.supervisor.hold(home, wanted.purpose).await;
+        self.tell_of_another_generation(ctx, &realization);
+        if in_use.runs(&realization.layout.generation_dir()).is_none() {
+            clean(ctx, &self.sources, &realization, &in_use, offline).await;
+        }
+        let launch = launch(&self.sources.config, &spec, &realization, wanted.address.clone())?;
+        let ready = self.supervisor.ensure_ready(ctx, launch).await?;
+        let timings = WarmTimings {
+            realize_ms: millis(realized - began),
+            room_ms: ready.room_ms,
+            start_ms: ready.start_ms,
+            total_ms: millis(began.elapsed()),
+        };
+        let how = warmth(realization.outcome, ready.started);
+        let version_id = spec.version_id.clone();
+        let started = Started { version_id, realization, ready, held, how, timings };
+        self.recent.keep(&wanted, stamps, &started);
+        Ok(started)
+    }
+
+    fn tell_of_another_generation(&self, ctx: &Ctx, realization: &Realization) {
+        let running = self.supervisor.find(&realization.layout.home.root);
+        if let Some(InstanceInfo { state: InstanceState::Ready { .. }, generation, .. }) = running
+            && generation != realization.layout.generation
+        {
+            let text = format!("stopping the ComfyUI that runs the generation before ({generation})");
+            ctx.progress.note(text);
+        }
+    }
+}
+
+fn warmth(outcome: RealizeOutcome, started: bool) -> Warmth {
+    match outcome {
+        RealizeOutcome::Realized | RealizeOutcome::Repaired => Warmth::Realized,
+        RealizeOutcome::Ready | RealizeOutcome::Detached if started => Warmth::Started,
+        RealizeOutcome::Ready | RealizeOutcome::Detached => Warmth::Running,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn launch(
@@ -63,36 +179,44 @@ fn launch(
     // Each link on the way costs a look-up per file that Python opens.
     let generation_dir = dir.canonicalize().map_err(crate::store::StoreError::at("follow", &dir))?;
     let model_paths = generation_dir.join(generation::MODEL_PATHS);
+    let (inherited, env) = environment(config, spec, home, &generation_dir.join(generation::VENV));
     Ok(Launch {
         version_id: spec.version_id.clone(),
         home: home.root.clone(),
         generation: realization.layout.generation.clone(),
         extra_model_paths: model_paths.is_file().then_some(model_paths),
-        env: environment(config, spec, home, &generation_dir.join(generation::VENV)),
+        inherited,
+        env,
         extra_args: spec.options.extra_args.clone(),
         generation_dir,
         port: address.port,
         listen: address.listen,
+        device: None,
     })
 }
 
-/// The daemon's environment without tokens, then the version's, then the spec's `env`.
-fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeMap<String, String> {
-    let mut env = config.child_env.clone();
-    env.retain(|name, _| !FOREIGN.contains(&name.as_str()));
-    let path = env.get("PATH").cloned().unwrap_or_default();
+/// Returns the daemon's environment without tokens, with the version's programs first; and what the version
+/// and the spec's `env` set on top.
+fn environment(
+    config: &Config,
+    spec: &Spec,
+    home: &Home,
+    venv: &Path,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let mut inherited = config.child_env.clone();
+    inherited.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    let path = inherited.get("PATH").cloned().unwrap_or_default();
+    inherited.insert("PATH".to_owned(), format!("{}/bin:{path}", venv.display()));
     let places = [
         ("COMFY_HOME", home.root.display().to_string()),
         ("MODELS_DIR", home.models.display().to_string()),
         ("VIRTUAL_ENV", venv.display().to_string()),
-        ("PATH", format!("{}/bin:{path}", venv.display())),
     ];
     let known: BTreeMap<&str, &str> = places.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let asked: Vec<_> =
-        spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))).collect();
-    env.extend(places.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    env.extend(asked);
-    env
+    let mut env: BTreeMap<String, String> =
+        places.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    env.extend(spec.env.iter().map(|(name, value)| (name.clone(), expand(value, &known, config))));
+    (inherited, env)
 }
 
 /// Replaces `$NAME` and `${NAME}` of the version's places, and of the tokens: a spec that wants ComfyUI to
@@ -100,7 +224,7 @@ fn environment(config: &Config, spec: &Spec, home: &Home, venv: &Path) -> BTreeM
 fn expand(value: &str, known: &BTreeMap<&str, &str>, config: &Config) -> String {
     let tokens = [("HF_TOKEN", &config.hosts.hf_token), ("CIVITAI_TOKEN", &config.hosts.civitai_token)];
     let tokens = tokens.into_iter().map(|(name, token)| (name, token.as_deref().unwrap_or_default()));
-    let places = known.iter().filter(|(name, _)| **name != "PATH").map(|(name, value)| (*name, *value));
+    let places = known.iter().map(|(name, value)| (*name, *value));
     tokens.chain(places).fold(value.to_owned(), |text, (name, value)| {
         let text = text.replace(&format!("${{{name}}}"), value);
         match text.strip_suffix(&format!("${name}")) {

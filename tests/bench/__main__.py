@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, ready
+from . import binaries, fetch, first_image, ready, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "ready")
+_SECTIONS = ("binaries", "fetch", "first-image", "ready", "warm")
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
     if "fetch" in sections:
         extent = fetch.Extent(options.runs or 5, options.size, options.kills)
         fetch.measure(options.programs, product.place, server, extent)
+    if "warm" in sections:
+        warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
     if not {"first-image", "ready"} & set(sections):
         return
     first_image.publish(server)
@@ -58,6 +60,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, help="turns of each comparison (default 5; first images 1)")
     parser.add_argument("--size", type=float, default=1.0, help="fetch: share of the full sizes (default 1)")
     parser.add_argument("--kills", type=int, default=50, help="fetch: kills at random moments (default 50)")
+    parser.add_argument("--jobs", type=int, default=1000, help="warm: jobs while processes are killed (default 1000)")
+    parser.add_argument("--kill-every", type=float, default=20, help="warm: seconds between kills (default 20)")
     programs = CHECKOUT / "target/dist"
     parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
     parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/bench", help="where to work: 25 GB")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import sys
 import time
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from tests.real.product import Product
 
 from .figures import percentiles, ratio, show, spawn
+from .wire import Wire
 
 _RUNS = 200
 _STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -38,29 +37,12 @@ def measure(product: Product, version: str) -> None:
 
 def _calls(product: Product, version: str) -> list[float]:
     """Times realize calls on one connection: what is left when comfyctl's own start is taken away."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(product.socket))
-        wire = connection.makefile("rwb")
-        _call(wire, 0, "hello", {"protocol": 1, "features": [], "client": "bench"})
-        times = []
-        for number in range(1, _RUNS + 1):
+    times = []
+    with Wire(product.socket) as wire:
+        for _ in range(_RUNS):
             started = time.perf_counter()
-            result = _call(wire, number, "realize", {"version": version})
+            result = wire.call("realize", {"version": version})
             times.append(time.perf_counter() - started)
             if result["outcome"] != "ready":
                 raise RuntimeError(f"realize of a ready version answered {result}")
     return times
-
-
-def _call(wire, number: int, method: str, parameters: dict[str, object]) -> dict:
-    request = {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
-    wire.write(json.dumps(request).encode() + b"\n")
-    wire.flush()
-    while line := wire.readline():
-        message = json.loads(line)
-        if message.get("id") != number or "method" in message:
-            continue  # progress
-        if "error" in message:
-            raise RuntimeError(f"`{method}` failed: {message['error']}")
-        return message["result"]
-    raise RuntimeError(f"the daemon hung up on `{method}`")

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
+mod adoption;
 mod clean;
 mod client;
 mod crashes;
@@ -22,10 +23,12 @@ mod realize;
 mod repairs;
 mod results;
 mod runs;
+mod runs_crashes;
 mod secrets;
 mod sharing;
 mod starting;
 mod versions;
+mod warm;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use support::TestEnv;
+use support::bucket::{ACCESS_KEY, Bucket};
 
 fn version() -> TestEnv {
     let env = machine();
@@ -54,7 +55,7 @@ fn a_workflow_is_run_from_nothing_and_its_outputs_are_collected_each_time() {
 }
 
 #[test]
-fn inputs_are_uploaded_under_the_names_that_the_workflow_uses() {
+fn inputs_are_given_under_the_names_that_the_workflow_uses() {
     let env = version();
     let graph = json!({
         "1": { "class_type": "LoadImage", "inputs": { "image": "pic.png" } },
@@ -62,9 +63,35 @@ fn inputs_are_uploaded_under_the_names_that_the_workflow_uses() {
     });
     let graph = workflow(&env, "load.json", &graph);
     fs::write(env.path("home/some.png"), "picture").unwrap();
-    let answer = env.json(&["run", "--version-id", "v", "--workflow", &graph, "--input", "pic.png=some.png"]);
-    assert_eq!(answer["outputs"].as_array().unwrap().len(), 1);
-    assert_eq!(fs::read(env.home("v").join("input/pic.png")).unwrap(), b"picture");
+    env.files.put("/pic.png", "picture");
+    let link = format!("pic.png={}", env.files.url("/pic.png"));
+    for input in ["pic.png=some.png", &link] {
+        let answer = env.json(&["run", "--version-id", "v", "--workflow", &graph, "--input", input]);
+        assert_eq!(answer["outputs"].as_array().unwrap().len(), 1);
+        assert_eq!(fs::read_dir(env.home("v").join("input")).unwrap().count(), 0, "for this job alone");
+    }
+}
+
+#[test]
+fn a_workflow_by_link_is_one_job_for_one_name_and_its_outputs_go_into_a_bucket() {
+    let mut env = version();
+    let bucket = Bucket::start();
+    env.set("AWS_ENDPOINT_URL", &bucket.endpoint());
+    env.set("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+    env.set("AWS_SECRET_ACCESS_KEY", "s3cr3t");
+    let text = fs::read_to_string(image(&env)).unwrap();
+    env.files.put("/wf.json", text.into_bytes());
+    let link = env.files.url("/wf.json");
+    let run =
+        ["run", "--version-id", "v", "--workflow", &link, "--job-id", "one", "--upload", "s3://made/here"];
+    let (first, second) = (env.json(&run), env.json(&run));
+    assert_eq!((&first["job_id"], &first["prompt_id"]), (&json!("one"), &second["prompt_id"]));
+    let url = second["outputs"][0]["file"]["url"].as_str().unwrap();
+    assert!(url.contains("/made/here/one/") && url.contains("X-Amz-Signature="), "{url}");
+    assert_eq!(bucket.puts().len(), 2);
+    let other = workflow(&env, "other.json", &json!({ "1": { "class_type": "FakeFail", "inputs": {} } }));
+    env.error(&["run", "--version-id", "v", "--workflow", &other, "--job-id", "one"], 5);
+    assert!(!env.log().contains("s3cr3t") && !env.log().contains("X-Amz-Signature"));
 }
 
 #[test]

@@ -1,15 +1,21 @@
 //! A version whose ComfyUI is the fake one, and its supervisor.
 
+use comfyd::config::Config;
 use comfyd::ctx::Ctx;
-use comfyd::supervise::{Launch, Ready, Supervisor};
+use comfyd::run::{Failure, RunError, RunRequest, Start, Up, Workflows};
+use comfyd::source::http::{Http, Timeouts};
+use comfyd::supervise::{Gpus, Launch, Limits, Patience, Purpose, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
-use proto::method::InstanceState;
+use proto::method::{InstanceState, RunAnswer, Warmth};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::comfyui::fake_generation;
+use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test calls it hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,6 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Version {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) supervisor: Supervisor,
+    pub(crate) workflows: Workflows,
     pub(crate) home: PathBuf,
     misbehaviour: &'static str,
 }
@@ -24,11 +31,66 @@ pub(crate) struct Version {
 impl Version {
     /// Makes a home with generation `g1`, whose ComfyUI misbehaves as told; starts nothing.
     pub(crate) fn new(misbehaviour: &'static str) -> Self {
+        Self::patient(misbehaviour, Patience::default())
+    }
+
+    /// The same, under a supervisor of this patience.
+    pub(crate) fn patient(misbehaviour: &'static str, patience: Patience) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let supervisor = Supervisor::new(dir.path().join("state"));
-        Self { dir, supervisor, home, misbehaviour }
+        let places = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let supervisor = Supervisor::new(places, Gpus::of_table(Vec::new), Limits::default(), patience);
+        let workflows = workflows(&dir, &[]);
+        Self { dir, supervisor, workflows, home, misbehaviour }
+    }
+
+    /// Forgets the workflows in memory, as the next daemon has, and sets variables of its own.
+    pub(crate) fn next_daemon(&mut self, vars: &[(&str, &str)]) {
+        self.workflows = workflows(&self.dir, vars);
+    }
+
+    /// Returns what runs a workflow without more.
+    pub(crate) fn request(&self, workflow: &Value) -> RunRequest {
+        RunRequest {
+            version_id: VersionId::new("v").unwrap(),
+            home: self.home.clone(),
+            input_dir: self.home.join("input"),
+            workflow: serde_json::value::to_raw_value(workflow).unwrap(),
+            job_id: None,
+            inputs: Vec::new(),
+            api_key: None,
+            deliver: None,
+            output_dir: None,
+            timeout: None,
+        }
+    }
+
+    /// Runs a workflow on the version as it is launched.
+    pub(crate) async fn run(&self, ctx: &Ctx, request: RunRequest) -> Result<RunAnswer, Arc<RunError>> {
+        self.run_launched(ctx, request, self.launch("g1")).await
+    }
+
+    pub(crate) async fn run_launched(
+        &self,
+        ctx: &Ctx,
+        request: RunRequest,
+        launch: Launch,
+    ) -> Result<RunAnswer, Arc<RunError>> {
+        let supervisor = self.supervisor.clone();
+        let start: Start = Box::new(move |ctx| {
+            let (supervisor, launch) = (supervisor.clone(), launch.clone());
+            Box::pin(async move {
+                let held = supervisor.hold(&launch.home, Purpose::Workflow).await;
+                let ready = supervisor.ensure_ready(&ctx, launch).await;
+                let failure = |error| Arc::new(comfyd::error::Error::from(error)) as Arc<dyn Failure>;
+                let ready = ready.map_err(failure)?;
+                let how = if ready.started { Warmth::Started } else { Warmth::Running };
+                Ok(Up { ready, held, how })
+            })
+        });
+        let run = self.workflows.run(ctx, request, start);
+        tokio::time::timeout(PATIENCE, run).await.expect("a job never hangs")
     }
 
     pub(crate) fn launch(&self, generation: &str) -> Launch {
@@ -39,10 +101,12 @@ impl Version {
             generation: generation.to_owned(),
             generation_dir: self.home.join("generations").join(generation),
             extra_model_paths: None,
+            inherited: BTreeMap::new(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             extra_args: Vec::new(),
             port: None,
             listen: None,
+            device: None,
         }
     }
 
@@ -81,6 +145,15 @@ impl Version {
         let log = std::fs::read_to_string(self.supervisor.find(&self.home)?.log).ok()?;
         log.lines().find_map(|line| line.strip_prefix(prefix).map(|rest| rest.trim().to_owned()))
     }
+}
+
+fn workflows(dir: &tempfile::TempDir, vars: &[(&str, &str)]) -> Workflows {
+    let (place, state) = (dir.path().display().to_string(), dir.path().join("state").display().to_string());
+    let places = [("HOME", place.as_str()), ("COMFY_VOLUME", &place), ("COMFYD_STATE_DIR", &state)];
+    let vars = places.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = Arc::new(Config::from_vars(&vars.collect()).unwrap());
+    let http = Http::new(config.hosts.clone(), Timeouts::default());
+    Workflows::new(config, http, CancellationToken::new())
 }
 
 pub(crate) fn pid_of(ready: &Ready) -> Pid {

@@ -19,12 +19,16 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     // The log must work before there is a configuration: a wrong one is told there.
     (&["try_from_env", "from_default_env"], &["daemon/src/main.rs"], "only config reads the environment"),
     (
-        &["nix::sys::signal", "killpg(", "kill(", "tokio::process", "process::Command::", "Stdio"],
-        &["daemon/src/process.rs"],
+        &["nix::sys::signal", "pidfd", "killpg(", "kill(", "tokio::process", "process::Command::", "Stdio"],
+        &["daemon/src/process.rs", "daemon/src/process/"],
         "only process spawns and signals",
     ),
     (&["fs::rename"], &["daemon/src/store/commit.rs"], "only store::commit renames"),
-    (&["object_store"], &["daemon/src/source/model/hosts/keys.rs"], "only source::model::hosts::keys signs"),
+    (
+        &["object_store"],
+        &["daemon/src/source/model/hosts/keys.rs", "daemon/src/source/bucket.rs"],
+        "only source::model::hosts::keys and source::bucket sign",
+    ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
@@ -37,7 +41,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 const PURE: &[&str] = &[
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
+    "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
+    "daemon/src/supervise/health.rs",
+    "daemon/src/run/graph.rs",
+    "daemon/src/run/recovery.rs",
     "daemon/src/resolve/changes.rs",
     "daemon/src/source/http/tokens.rs",
     "daemon/src/source/model/hosts/address.rs",

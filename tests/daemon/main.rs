@@ -4,13 +4,18 @@
 mod fixture;
 mod layers;
 mod readme;
+mod room;
 mod run;
+mod run_inputs;
+mod run_jobs;
+mod run_recovery;
 mod source_git;
 mod source_model;
 mod source_model_hosts;
 mod source_python;
 mod source_transfer;
 mod supervise;
+mod supervise_health;
 
 /// A file that is not declared above would be no test at all.
 #[test]

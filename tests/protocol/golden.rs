@@ -111,8 +111,9 @@ fn add_unknown_fields(value: &mut Value) {
                     add_unknown_fields(value);
                 }
             }
-            // A lone `at` is `ExcludeNewer::At`.
-            if !fields.keys().eq(["at"]) {
+            // A lone one of these is a variant: of `ExcludeNewer`, of `InputSource`.
+            let variants = ["at", "path", "data", "url"];
+            if !variants.iter().any(|variant| fields.keys().eq([variant])) {
                 fields.insert("a_field_of_tomorrow".to_owned(), json!({"deep": [1, null]}));
             }
         }

@@ -182,16 +182,22 @@ pub(crate) fn run_answer() -> RunAnswer {
         place: "output".to_owned(),
         mime: "image/png".to_owned(),
         bytes: 1234,
+        data: Some("iVBORw0KGgo=".to_owned()),
+        url: Some("https://s3.example/bucket/a.png".to_owned()),
     };
     let value = Some(json!({"text": ["a cat"]}));
     RunAnswer {
         version_id: id(),
+        job_id: "job-7".to_owned(),
         prompt_id: "6a0c7f5e-0000-4000-8000-000000000000".to_owned(),
         outputs: vec![
             Output { node: "9".to_owned(), kind: "images".to_owned(), file: Some(file), value: None },
             Output { node: "10".to_owned(), kind: "text".to_owned(), file: None, value },
         ],
         cold: true,
+        how: Some(Warmth::Started),
+        queue_ms: 120,
+        recoveries: texts(&["out of memory: ComfyUI was asked to free its memory"]),
         start_ms: 21_000,
         execute_ms: 900,
         warnings: texts(&["one output was skipped"]),
@@ -205,6 +211,14 @@ pub(crate) fn status_answer() -> StatusAnswer {
         phase: "execute".to_owned(),
         waiting: 2,
     };
+    let workflow = WorkflowInfo {
+        job_id: "job-7".to_owned(),
+        version_id: id(),
+        state: WorkflowState::Running,
+        for_ms: 900,
+    };
+    let name = "NVIDIA H100 80GB HBM3".to_owned();
+    let gpu = GpuInfo { index: 0, name, total_bytes: 80 << 30, free_bytes: 60 << 30 };
     StatusAnswer {
         version: "0.1.0".to_owned(),
         pid: 4242,
@@ -213,6 +227,8 @@ pub(crate) fn status_answer() -> StatusAnswer {
         places: map(&[("models", "/volume/models")]),
         jobs: vec![job],
         instances: vec![instance()],
+        workflows: vec![workflow],
+        gpus: vec![gpu],
     }
 }
 
@@ -240,6 +256,51 @@ pub(crate) fn instance() -> InstanceInfo {
         state: InstanceState::Ready { pid: 77, start_ms: 21_000 },
         url: "http://127.0.0.1:40123".to_owned(),
         log: "/home/u/.local/state/comfyd/wan22.log".to_owned(),
+        device: Some(Device::Gpu { index: 1 }),
+        leases: 2,
+        workflows: 3,
+        restarts: 1,
+        adopted: true,
+    }
+}
+
+pub(crate) fn run() -> Run {
+    let workflow = json!({"1": {"class_type": "EmptyImage", "inputs": {}}});
+    let input = |source| RunInput { name: "a.png".to_owned(), source };
+    Run {
+        target: target(),
+        workflow: serde_json::value::to_raw_value(&workflow).unwrap(),
+        job_id: Some("job-7".to_owned()),
+        inputs: vec![
+            input(InputSource::Path("/home/u/a.png".to_owned())),
+            input(InputSource::Data("data:image/png;base64,iVBORw0KGgo=".to_owned())),
+            input(InputSource::Url("https://h.example/a.png".to_owned())),
+        ],
+        comfy_org_api_key: Some(Secret("k3y".to_owned())),
+        deliver: Some(Delivery::Base64),
+        output_dir: Some("/home/u/out".to_owned()),
+        timeout_s: Some(600),
+        offline: true,
+    }
+}
+
+pub(crate) fn warm_answer() -> WarmAnswer {
+    WarmAnswer {
+        lease: "1f".to_owned(),
+        instance: instance(),
+        how: Warmth::Realized,
+        timings: WarmTimings { realize_ms: 61_000, room_ms: 250, start_ms: 21_000, total_ms: 82_300 },
+    }
+}
+
+pub(crate) fn bucket() -> BucketTarget {
+    BucketTarget {
+        url: "s3://bucket/prefix".to_owned(),
+        endpoint: Some("https://s3.example".to_owned()),
+        region: Some("us-east-1".to_owned()),
+        access_key_id: Some("AKIA".to_owned()),
+        secret_access_key: Some(Secret("s3cret".to_owned())),
+        link_s: 604_800,
     }
 }
 

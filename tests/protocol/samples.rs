@@ -8,7 +8,6 @@ use proto::method::*;
 use proto::plan::*;
 use proto::rpc::{CancelParams, Message, RequestId, RpcError};
 use proto::spec::{Conflicts, ExcludeNewer, Severity};
-use serde_json::json;
 
 /// All goldens.
 pub(crate) fn all() -> Vec<Golden> {
@@ -23,7 +22,15 @@ pub(crate) fn all() -> Vec<Golden> {
 
 /// Messages of earlier builds: `golden::old::<Type>("name")`.
 fn old() -> Vec<Golden> {
-    vec![old_golden::<Plan>("plan"), old_golden::<Vec<ModelAction>>("model_actions")]
+    vec![
+        old_golden::<Plan>("plan"),
+        old_golden::<Vec<ModelAction>>("model_actions"),
+        old_golden::<Run>("run"),
+        old_golden::<RunAnswer>("run_answer"),
+        old_golden::<UiAnswer>("ui_answer"),
+        old_golden::<StatusAnswer>("status_answer"),
+        old_golden::<ShowAnswer>("show_answer"),
+    ]
 }
 
 fn envelope() -> Vec<Golden> {
@@ -90,15 +97,6 @@ fn first_verbs() -> Vec<Golden> {
         warnings: texts(&["numpy was left out"]),
         elapsed_ms: 61_234,
     };
-    let run = Run {
-        target: target(),
-        workflow: serde_json::value::to_raw_value(&json!({"1": {"class_type": "EmptyImage", "inputs": {}}}))
-            .unwrap(),
-        inputs: vec![RunInput { name: "a.png".to_owned(), path: "/home/u/a.png".to_owned() }],
-        output_dir: Some("/home/u/out".to_owned()),
-        timeout_s: Some(600),
-        offline: true,
-    };
     vec![
         golden("hello", &hello),
         golden("hello_answer", &hello_answer),
@@ -107,8 +105,12 @@ fn first_verbs() -> Vec<Golden> {
         golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
         golden("realize", &Realize { target: target(), offline: true, update: true, detach: true }),
         golden("realize_answer", &realize_answer),
-        golden("run", &run),
-        golden("run_answer", &run_answer()),
+        golden("run_job", &run()),
+        golden("run_job_answer", &run_answer()),
+        golden("warm", &Warm { target: target(), offline: true }),
+        golden("warm_answer", &warm_answer()),
+        golden("release", &Release { lease: "1f".to_owned() }),
+        golden("release_answer", &ReleaseAnswer { released: true }),
     ]
 }
 
@@ -134,15 +136,15 @@ fn other_verbs() -> Vec<Golden> {
     };
     vec![
         golden("ui", &ui),
-        golden("ui_answer", &UiAnswer { instance: instance(), already_running: true }),
+        golden("ui_answer_with_device", &UiAnswer { instance: instance(), already_running: true }),
         golden("test", &Test { target: target(), offline: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
         golden("status", &Status {}),
-        golden("status_answer", &status_answer()),
+        golden("status_answer_with_gpus", &status_answer()),
         golden("list", &list),
         golden("list_answer", &ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] }),
         golden("show", &Show { target: target() }),
-        golden("show_answer", &show_answer()),
+        golden("show_answer_with_device", &show_answer()),
         golden("logs", &Logs { target: target(), from: Some(1024), lines: 50 }),
         golden("logs_answer", &logs_answer),
         golden("stop", &Stop { target: target() }),
@@ -157,6 +159,7 @@ fn enums() -> Vec<Golden> {
     use RepositoryAction as R;
     use TaskKind as K;
     use VersionState as V;
+    use WorkflowState as W;
     let states = [TaskState::Waiting, TaskState::Running, TaskState::Done, TaskState::Failed];
     let kinds =
         [K::Repository, K::Packages, K::Model, K::InstallScript, K::Generation, K::Instance, K::Workflow];
@@ -198,6 +201,11 @@ fn enums() -> Vec<Golden> {
         golden("packages_actions", &packages),
         golden("model_actions_with_adopt", &models),
         golden("exclude_newer", &moments),
+        golden("devices", &vec![Device::Cpu, Device::Gpu { index: 1 }, Device::Any]),
+        golden("input_sources", &run().inputs.into_iter().map(|input| input.source).collect::<Vec<_>>()),
+        golden("deliveries", &vec![Delivery::Base64, Delivery::Bucket(bucket())]),
+        golden("warmths", &vec![Warmth::Running, Warmth::Started, Warmth::Realized]),
+        golden("workflow_states", &vec![W::Preparing, W::Queued, W::Running, W::Delivering]),
         golden("conflicts", &vec![Conflicts::Error, Conflicts::Warn]),
     ]
 }

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import comfyui, model, node
+from . import comfyui, model, node, warm
 from .product import Product
 from .server import Server
-from .workflow import check_images, refused, workflow
+from .workflow import ALMOST, check_images, refused, workflow
 
 VERSION = "real"
 REALIZE_S = 900
@@ -44,6 +44,9 @@ class Scenario:
             self.run_again,
             self.refused_workflow,
             self.look_around,
+            self.warm_twice,
+            self.killed_comfyui,
+            self.killed_daemon,
             self.stop,
             self.shutdown,
         ]
@@ -109,12 +112,12 @@ class Scenario:
         check_images(self._run("second"))
 
     def refused_workflow(self) -> None:
-        """a model that is not there is told in ComfyUI's words"""
+        """a model that is not there is named, with the one that may have been meant"""
         file = self._write(refused(), "refused.json")
         _, text = self.product.comfyctl(
             "run", "--version-id", VERSION, "--workflow", file, status=_WORKFLOW_REFUSED, limit_s=START_S
         )
-        assert "absent.safetensors" in text and "not in list" in text.lower(), text
+        assert ALMOST in text and model.FILE_NAME in text, text
 
     def look_around(self) -> None:
         """list, show, status and logs tell what there is"""
@@ -128,6 +131,19 @@ class Scenario:
         assert [instance["state"]["kind"] for instance in instances] == ["ready"], instances
         text, _ = self.product.comfyctl("logs", VERSION)
         assert "Prompt executed" in text, text
+
+    def warm_twice(self) -> None:
+        """warm starts ComfyUI once, and finds it running then"""
+        warm.warm_twice(self.product, VERSION)
+
+    def killed_comfyui(self) -> None:
+        """a ComfyUI that was killed between two jobs is started again for the next"""
+        warm.kill_comfyui(self.product)
+        check_images(self._run("third"))
+
+    def killed_daemon(self) -> None:
+        """a daemon that is killed during a job leaves its result to the next one"""
+        warm.killed_daemon_during_job(self.product, VERSION)
 
     def stop(self) -> None:
         """stop ends ComfyUI, and only once"""

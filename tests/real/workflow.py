@@ -10,6 +10,9 @@ from .png import Image, read_png
 WIDTH, HEIGHT = 64, 48
 COLOUR = (51, 102, 204)
 
+ALMOST = "x2-compakt.safetensors"
+"""A misspelt name of the model."""
+
 INVERTED, UPSCALED = "5", "6"
 """Ids of the nodes that save images."""
 
@@ -28,16 +31,27 @@ def workflow() -> dict[str, object]:
     }
 
 
-def refused() -> dict[str, object]:
-    """Returns a workflow that ComfyUI refuses: it names a model that is not there.
+def slow() -> dict[str, object]:
+    """Returns a workflow that takes some seconds without a GPU."""
+    size = {"width": 2048, "height": 2048, "batch_size": 1}
+    return {
+        "1": _node("EmptyImage", **size, color=0),
+        "2": _node("UpscaleModelLoader", model_name=model.FILE_NAME),
+        "3": _node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "4": _node("ImageScale", image=["3", 0], upscale_method="area", width=64, height=64, crop="disabled"),
+        "5": _node("SaveImage", images=["4", 0], filename_prefix="slow"),
+    }
 
-    The loader is one of the old kind. ComfyUI 0.3.75 checks the lists of those alone; a loader of the new
-    kind (`UpscaleModelLoader`) is accepted with any name, and fails when it runs.
+
+def refused() -> dict[str, object]:
+    """Returns a workflow that names a model that is not there, by a name that is nearly right.
+
+    The loader is one of the new kind: ComfyUI 0.3.75 itself would accept any name, and fail when it runs.
     """
     return {
-        "1": _node("CheckpointLoaderSimple", ckpt_name="absent.safetensors"),
-        "2": _node("EmptyLatentImage", width=WIDTH, height=HEIGHT, batch_size=1),
-        "3": _node("VAEDecode", samples=["2", 0], vae=["1", 2]),
+        "1": _node("EmptyImage", width=WIDTH, height=HEIGHT, batch_size=1, color=0),
+        "2": _node("UpscaleModelLoader", model_name=ALMOST),
+        "3": _node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
         "4": _node("SaveImage", images=["3", 0], filename_prefix="refused"),
     }
 

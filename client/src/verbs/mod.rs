@@ -11,6 +11,7 @@ pub mod status;
 pub mod stop;
 pub mod test;
 pub mod ui;
+pub mod warm;
 
 mod follow;
 
@@ -19,7 +20,7 @@ use crate::connection::Answer;
 use crate::failure::Failure;
 use crate::session::Session;
 use proto::ErrorKind;
-use proto::method::{InstanceInfo, InstanceState, Method, VersionState};
+use proto::method::{Device, InstanceInfo, InstanceState, Method, VersionState};
 use std::time::Instant;
 
 /// How a command that did not fail ended.
@@ -44,6 +45,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Test(args) | Verb::Version(VersionVerb::Test(args)) => test::run(&args, session),
         Verb::Run(args) | Verb::Handler(HandlerVerb::Run(args)) => run::run(&args, session),
         Verb::Ui(args) => ui::run(&args, session),
+        Verb::Warm(args) => warm::run(&args, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),
@@ -92,10 +94,10 @@ fn state_word(state: VersionState) -> &'static str {
     }
 }
 
-/// Says how a ComfyUI process stands.
+/// Says how a ComfyUI process stands, and who works with it.
 fn instance_words(instance: &InstanceInfo) -> String {
-    use crate::render::units::millis;
-    match &instance.state {
+    use crate::render::units::{count, millis};
+    let state = match &instance.state {
         InstanceState::Starting { pid, for_ms } => {
             format!("starting for {}, process {pid}", millis(*for_ms))
         }
@@ -103,7 +105,23 @@ fn instance_words(instance: &InstanceInfo) -> String {
             format!("{} ready, process {pid}, started in {}", instance.url, millis(*start_ms))
         }
         InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
-        InstanceState::Exited => "ended".to_owned(),
-        InstanceState::Failed { reason } => format!("failed: {reason}"),
+        InstanceState::Exited => return "ended".to_owned(),
+        InstanceState::Failed { reason } => return format!("failed: {reason}"),
+    };
+    let mut words = vec![state];
+    if let Some(Device::Gpu { index }) = instance.device {
+        words.push(format!("GPU {index}"));
     }
+    if instance.adopted {
+        words.push("from an earlier daemon".to_owned());
+    }
+    for (number, noun) in [(instance.leases, "claim"), (instance.workflows, "workflow")] {
+        if number > 0 {
+            words.push(count(number, noun));
+        }
+    }
+    if instance.restarts > 0 {
+        words.push(format!("after {}", count(instance.restarts as usize, "restart")));
+    }
+    words.join(", ")
 }

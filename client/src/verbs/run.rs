@@ -4,12 +4,15 @@ use super::{Outcome, ask, warn_all};
 use crate::failure::Failure;
 use crate::render::units::{count, millis};
 use crate::session::Session;
-use proto::ErrorKind;
-use proto::method::{Run, RunAnswer, RunInput};
-use serde_json::value::RawValue;
+use proto::method::{BucketTarget, Delivery, InputSource, Run, RunAnswer, RunInput};
+use proto::{ErrorKind, MAX_FRAME_BYTES};
+use serde_json::value::{RawValue, to_raw_value};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long links to uploaded outputs are good for, in seconds: a week, the most that S3 grants.
+const LINK_S: u64 = 7 * 24 * 60 * 60;
 
 /// Arguments of `run`.
 #[derive(Debug, PartialEq, clap::Args)]
@@ -17,12 +20,18 @@ pub struct Args {
     /// Version id, or path of a spec that ends in .json
     #[arg(long, value_name = "ID")]
     version_id: String,
-    /// Workflow in API format; - for stdin
-    #[arg(long, value_name = "FILE")]
-    workflow: PathBuf,
-    /// File to upload, under the name that the workflow uses; may be repeated
-    #[arg(long, value_name = "NAME=FILE", value_parser = input)]
-    input: Vec<(String, PathBuf)>,
+    /// Workflow in API format: a file, an https link, or - for stdin
+    #[arg(long, value_name = "FILE|LINK")]
+    workflow: String,
+    /// File or https link that the workflow reads under this name; may be repeated
+    #[arg(long, value_name = "NAME=FILE|LINK", value_parser = input)]
+    input: Vec<(String, String)>,
+    /// Name of the job: the same name again gives the first one's result while it is known
+    #[arg(long, value_name = "NAME")]
+    job_id: Option<String>,
+    /// Bucket that receives the outputs besides, s3://bucket/prefix or gs://bucket/prefix; links to them are printed
+    #[arg(long, value_name = "BUCKET")]
+    upload: Option<String>,
     /// Directory for the outputs [default: the version's own output directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -39,15 +48,28 @@ pub struct Args {
 /// # Errors
 /// A file that cannot be read, or what the daemon answered.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
-    let inputs = args.input.iter().map(|(name, path)| {
-        // The daemon would fail too, after it started ComfyUI.
-        std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        Ok(RunInput { name: name.clone(), path: absolute(path)? })
+    let inputs =
+        args.input.iter().map(|(name, place)| Ok(RunInput { name: name.clone(), source: source(place)? }));
+    let deliver = args.upload.clone().map(|url| {
+        // Credentials are the daemon's own.
+        let (access_key_id, secret_access_key) = (None, None);
+        let (endpoint, region) = (None, None);
+        Delivery::Bucket(BucketTarget {
+            url,
+            endpoint,
+            region,
+            access_key_id,
+            secret_access_key,
+            link_s: LINK_S,
+        })
     });
     let call = Run {
         target: session.target(&args.version_id),
         inputs: inputs.collect::<Result<_, Failure>>()?,
         workflow: read_workflow(&args.workflow)?,
+        job_id: args.job_id.clone(),
+        comfy_org_api_key: None,
+        deliver,
         output_dir: args.output.as_deref().map(absolute).transpose()?,
         timeout_s: args.timeout.map(|limit| limit.as_secs()),
         offline: session.offline(args.offline),
@@ -70,7 +92,7 @@ fn people(answer: &RunAnswer) -> String {
     let mut text = String::new();
     for output in &answer.outputs {
         match (&output.file, &output.value) {
-            (Some(file), _) => text += &file.path,
+            (Some(file), _) => text += file.url.as_ref().unwrap_or(&file.path),
             (None, Some(serde_json::Value::String(value))) => text += value,
             (None, Some(value)) => text += &value.to_string(),
             (None, None) => continue,
@@ -80,18 +102,41 @@ fn people(answer: &RunAnswer) -> String {
     text
 }
 
-fn read_workflow(path: &Path) -> Result<Box<RawValue>, Failure> {
-    let mut text = String::new();
-    if path == Path::new("-") {
+/// Files are checked here: the daemon would fail too, after it started ComfyUI.
+fn source(place: &str) -> Result<InputSource, Failure> {
+    if is_link(place) {
+        return Ok(InputSource::Url(place.to_owned()));
+    }
+    let path = Path::new(place);
+    std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    Ok(InputSource::Path(absolute(path)?))
+}
+
+fn is_link(place: &str) -> bool {
+    place.starts_with("https://") || place.starts_with("http://")
+}
+
+fn read_workflow(place: &str) -> Result<Box<RawValue>, Failure> {
+    if is_link(place) {
+        return in_json(place);
+    }
+    let (mut text, path) = (String::new(), Path::new(place));
+    if place == "-" {
         io::stdin().read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
     } else {
         text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     }
-    one_line(&text).map_err(|error| {
-        let mut failure = Failure::new(ErrorKind::Usage, format!("`{}` is not JSON", path.display()));
+    let read = one_line(&text).map_err(|error| {
+        let mut failure = Failure::new(ErrorKind::Usage, format!("`{place}` is not JSON"));
         failure.data.causes.push(error.to_string());
         failure.hint("save the workflow in ComfyUI with `Workflow > Export (API)`")
-    })
+    })?;
+    // What does not fit into a message the daemon reads itself.
+    if place != "-" && text.len() > MAX_FRAME_BYTES / 2 { in_json(&absolute(path)?) } else { Ok(read) }
+}
+
+fn in_json(place: &str) -> Result<Box<RawValue>, Failure> {
+    to_raw_value(place).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))
 }
 
 /// Checks JSON text and puts it into one line as it is: keys keep their order and numbers their digits.
@@ -118,10 +163,10 @@ fn absolute(path: &Path) -> Result<String, Failure> {
         .map_err(|path| Failure::new(ErrorKind::Usage, format!("`{}` is not UTF-8", path.to_string_lossy())))
 }
 
-fn input(text: &str) -> Result<(String, PathBuf), String> {
+fn input(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
-        _ => Err("write NAME=FILE".to_owned()),
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.to_owned())),
+        _ => Err("write NAME=FILE or NAME=LINK".to_owned()),
     }
 }
 
@@ -177,8 +222,17 @@ mod tests {
     fn the_call_survives_the_wire() {
         let target = proto::method::Target { version: "x".to_owned(), cwd: None, comfy_home: None };
         let workflow = one_line("{\"b\": 1, \"a\": 2}").unwrap();
-        let call =
-            Run { target, workflow, inputs: vec![], output_dir: None, timeout_s: Some(5), offline: false };
+        let call = Run {
+            target,
+            workflow,
+            job_id: None,
+            inputs: vec![],
+            comfy_org_api_key: None,
+            deliver: None,
+            output_dir: None,
+            timeout_s: Some(5),
+            offline: false,
+        };
         let read: Run = serde_json::from_str(&serde_json::to_string(&call).unwrap()).unwrap();
         assert_eq!(read.workflow.get(), "{\"b\": 1, \"a\": 2}");
         assert_eq!((read.target.version.as_str(), read.timeout_s), ("x", Some(5)));

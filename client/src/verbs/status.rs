@@ -3,10 +3,10 @@
 use super::{Outcome, ask, instance_words};
 use crate::failure::Failure;
 use crate::render::table::columns;
-use crate::render::units::{count, duration};
+use crate::render::units::{bytes, count, duration};
 use crate::session::Session;
 use owo_colors::OwoColorize as _;
-use proto::method::{Status, StatusAnswer};
+use proto::method::{GpuInfo, Status, StatusAnswer};
 use std::time::Duration;
 
 /// Arguments of `status`.
@@ -43,6 +43,14 @@ fn people(status: &StatusAnswer) -> String {
         .collect();
     text += &section("realizes", &columns("  ", &jobs));
     text += &section("instances", &columns("  ", &instances));
+    if !status.gpus.is_empty() {
+        let gpu = |gpu: &GpuInfo| {
+            let free = format!("{} of {} free", bytes(gpu.free_bytes), bytes(gpu.total_bytes));
+            [gpu.index.to_string(), gpu.name.clone(), free]
+        };
+        let gpus: Vec<[String; 3]> = status.gpus.iter().map(gpu).collect();
+        text += &section("GPUs", &columns("  ", &gpus));
+    }
     text
 }
 
@@ -63,7 +71,9 @@ mod tests {
             "places": {"models": "/v/models"}, "jobs": [],
             "instances": [{"version_id": "x", "home": "/v/comfy-x", "generation": "ab",
                            "state": {"kind": "ready", "pid": 9, "start_ms": 21_300},
-                           "url": "http://127.0.0.1:8188", "log": "/s/x.log"}]
+                           "device": {"kind": "gpu", "index": 1}, "leases": 2, "workflows": 1,
+                           "url": "http://127.0.0.1:8188", "log": "/s/x.log"}],
+            "gpus": [{"index": 1, "name": "T4", "total_bytes": 17_179_869_184_u64, "free_bytes": 1_073_741_824}]
         }))
         .unwrap();
         let expected = "\
@@ -77,7 +87,10 @@ realizes
   none
 
 instances
-  x  http://127.0.0.1:8188 ready, process 9, started in 21.3 s
+  x  http://127.0.0.1:8188 ready, process 9, started in 21.3 s, GPU 1, 2 claims, 1 workflow
+
+GPUs
+  1  T4  1.00 GiB of 16.00 GiB free
 ";
         assert_eq!(anstream::adapter::strip_str(&people(&status)).to_string(), expected);
     }

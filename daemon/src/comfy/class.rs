@@ -18,8 +18,8 @@ pub struct Class {
 }
 
 impl Class {
-    /// Returns the values that an input accepts; empty when it takes no value from a list.
-    pub fn choices(&self, input: &str) -> Vec<String> {
+    /// Returns the values that an input accepts, or none when it takes no value from a list.
+    pub fn list(&self, input: &str) -> Option<Vec<String>> {
         let config = self.input.values().find_map(|group| group.get(input));
         let kind = config.and_then(|config| config.get(0));
         // Nodes of the third generation say `["COMBO", {"options": [...]}]`.
@@ -27,7 +27,7 @@ impl Class {
             Some(Value::String(_)) => config.and_then(|config| config.get(1)?.get("options")),
             kind => kind,
         };
-        list.and_then(Value::as_array).map(|list| list.iter().map(plain).collect()).unwrap_or_default()
+        Some(list?.as_array()?.iter().map(plain).collect())
     }
 }
 
@@ -47,8 +47,8 @@ mod tests {
             "required": {"a": [["x", 1], {}], "n": ["INT", {"min": 0}]},
             "optional": {"b": ["COMBO", {"options": ["y"]}]}}}))
         .unwrap();
-        assert_eq!(class.choices("a"), ["x", "1"]);
-        assert_eq!(class.choices("b"), ["y"]);
-        assert!(class.choices("n").is_empty() && class.choices("none").is_empty());
+        let list = |input| class.list(input).unwrap_or_default().join(",");
+        assert_eq!((list("a").as_str(), list("b").as_str()), ("x,1", "y"));
+        assert!(class.list("n").is_none() && class.list("none").is_none());
     }
 }

@@ -56,6 +56,16 @@ pub enum ComfyError {
 }
 
 impl ComfyError {
+    /// Tells whether nobody listens where ComfyUI should.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_connect() && !source.is_timeout())
+    }
+
+    /// Tells whether there was no answer at all.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) && !self.is_refusal()
+    }
+
     /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -58,10 +58,15 @@ pub struct Events {
 
 impl Events {
     pub(super) async fn open(url: &str) -> Result<Self, tungstenite::Error> {
-        let opened = tokio::time::timeout(OPEN, connect_async(url)).await;
+        let open = async {
+            let (mut stream, _) = connect_async(url).await?;
+            // The first message says that ComfyUI knows the client by now (its `websocket_handler`): what it
+            // tells a client that it does not know yet is lost.
+            stream.next().await.ok_or(tungstenite::Error::ConnectionClosed)??;
+            Ok(Self { stream })
+        };
         let timed_out = |_| tungstenite::Error::Io(std::io::ErrorKind::TimedOut.into());
-        let (stream, _) = opened.map_err(timed_out)??;
-        Ok(Self { stream })
+        tokio::time::timeout(OPEN, open).await.map_err(timed_out)?
     }
 
     /// Waits for the next event; none when the socket is lost. Cancel-safe.

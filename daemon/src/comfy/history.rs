@@ -51,6 +51,15 @@ pub struct ExecutionError {
 }
 
 impl History {
+    /// Tells whether a node was not run: its result, or that of all that it puts out, was known.
+    pub fn was_cached(&self, node: &str) -> bool {
+        let messages = self.status.iter().flat_map(|status| &status.messages);
+        messages.filter(|(name, _)| name == "execution_cached").any(|(_, data)| {
+            let nodes = data.get("nodes").and_then(Value::as_array);
+            nodes.is_some_and(|nodes| nodes.iter().any(|cached| cached == node))
+        })
+    }
+
     /// Tells how the prompt ended. The messages are looked at first: ComfyUI does not reset
     /// `completed` when a prompt fails before its first node.
     pub fn verdict(&self) -> Verdict {
@@ -81,7 +90,25 @@ pub(super) struct Queue {
     queue_pending: Vec<Vec<Value>>,
 }
 
+/// `GET /prompt`.
+#[derive(Deserialize)]
+pub(super) struct Info {
+    pub(super) exec_info: ExecInfo,
+}
+
+/// How much ComfyUI has to do.
+#[derive(Deserialize)]
+pub(super) struct ExecInfo {
+    /// Prompts that wait or run.
+    pub(super) queue_remaining: usize,
+}
+
 impl Queue {
+    /// Returns how many prompts run and how many wait.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.queue_running.len(), self.queue_pending.len())
+    }
+
     pub(super) fn position(&self, prompt_id: &str) -> Position {
         let is_it = |item: &&Vec<Value>| item.get(1).and_then(Value::as_str) == Some(prompt_id);
         if self.queue_running.iter().any(|item| is_it(&item)) {

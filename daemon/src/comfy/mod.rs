@@ -16,18 +16,22 @@ pub use event::{Event, Events};
 pub use history::{ExecutionError, History, Verdict};
 pub use rejection::{Accepted, NodeError, NodeErrors, Rejection};
 
+use proto::method::Secret;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 /// How long ComfyUI may take for an answer. Loading a large model holds Python's interpreter lock for
 /// tens of seconds.
 const ANSWER: Duration = Duration::from_secs(120);
+
+/// How long it may take to tell how much there is to do, for those who ask again anyway.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// How long a file may take on its way to or from ComfyUI, which is on this machine.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
@@ -41,7 +45,7 @@ const SHOWN: usize = 500;
 pub struct Comfy {
     base: Url,
     http: reqwest::Client,
-    classes: Arc<Mutex<HashMap<String, Option<Class>>>>,
+    classes: Arc<Mutex<HashMap<String, Option<Arc<Class>>>>>,
 }
 
 /// Where a prompt stands in ComfyUI's queue.
@@ -82,12 +86,24 @@ impl Comfy {
         Ok(Self { base, http, classes: Arc::default() })
     }
 
-    /// Tells whether it answers and nothing stands in its way: the cheapest request there is.
+    /// Tells whether it answers and nothing stands in its way.
     pub async fn is_ready(&self) -> bool {
-        let probe = self.request(Method::GET, &["prompt"], Duration::from_secs(5));
+        self.queue_remaining().await.is_ok()
+    }
+
+    /// Returns how many prompts wait or run: the cheapest request there is, with a short deadline.
+    pub async fn queue_remaining(&self) -> Result<usize, ComfyError> {
+        let request = self.request(Method::GET, &["prompt"], PROBE);
         // The shape is checked since a stranger may have taken the port meanwhile.
-        let answer: Result<Value, _> = self.json("GET /prompt", probe).await;
-        answer.is_ok_and(|answer| answer.get("exec_info").is_some())
+        let answer: history::Info = self.json("GET /prompt", request).await?;
+        Ok(answer.exec_info.queue_remaining)
+    }
+
+    /// Returns how many prompts run and how many wait. The answer holds the whole of each prompt.
+    pub async fn queue_lengths(&self) -> Result<(usize, usize), ComfyError> {
+        let queue: history::Queue =
+            self.json("GET /queue", self.request(Method::GET, &["queue"], PROBE)).await?;
+        Ok(queue.lengths())
     }
 
     /// Returns ComfyUI's view of the machine.
@@ -101,20 +117,28 @@ impl Comfy {
     }
 
     /// Returns one node class, or none if ComfyUI has no such class. Asked once.
-    pub async fn class(&self, name: &str) -> Result<Option<Class>, ComfyError> {
-        let lock = || self.classes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(name) {
+    pub async fn class(&self, name: &str) -> Result<Option<Arc<Class>>, ComfyError> {
+        if let Some(known) = self.known().get(name) {
             return Ok(known.clone());
         }
+        self.class_anew(name).await
+    }
+
+    /// As [`Self::class`], and asks in any case: lists of models change while a process lives.
+    pub async fn class_anew(&self, name: &str) -> Result<Option<Arc<Class>>, ComfyError> {
         let request = self.request(Method::GET, &["object_info", name], ANSWER);
         let mut answer: HashMap<String, Class> = match self.json("GET /object_info/{class}", request).await {
             // A name that fits no path, such as one with a slash, is no route at all.
             Err(ComfyError::Refused { status: StatusCode::NOT_FOUND, .. }) => HashMap::new(),
             answer => answer?,
         };
-        let class = answer.remove(name);
-        lock().insert(name.to_owned(), class.clone());
+        let class = answer.remove(name).map(Arc::new);
+        self.known().insert(name.to_owned(), class.clone());
         Ok(class)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Option<Arc<Class>>>> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the models that ComfyUI lists in a folder, or none if it has no such folder.
@@ -126,18 +150,23 @@ impl Comfy {
         }
     }
 
-    /// Queues a prompt under an id of ours. Not to be repeated: ComfyUI does not recognise duplicates.
+    /// Queues a prompt under an id of ours, which names the client of its [`Self::events`] as well. Not to be
+    /// repeated: ComfyUI does not recognise duplicates. `api_key` is the user's, for paid services.
     ///
     /// # Errors
     /// [`ComfyError::Rejected`] when no output of the prompt is valid.
     pub async fn queue_prompt(
         &self,
         prompt: &Value,
-        client_id: &str,
         prompt_id: &str,
+        api_key: Option<&Secret>,
     ) -> Result<Accepted, ComfyError> {
         let what = "POST /prompt";
-        let body = serde_json::json!({ "prompt": prompt, "client_id": client_id, "prompt_id": prompt_id });
+        let mut body =
+            serde_json::json!({ "prompt": prompt, "client_id": prompt_id, "prompt_id": prompt_id });
+        if let Some(Secret(key)) = api_key {
+            body["extra_data"] = serde_json::json!({ "api_key_comfy_org": key });
+        }
         let response = self.send(what, self.request(Method::POST, &["prompt"], ANSWER).json(&body)).await?;
         let (status, text) = read(what, response).await?;
         if status == StatusCode::BAD_REQUEST
@@ -172,19 +201,11 @@ impl Comfy {
         self.post("POST /queue", "queue", &serde_json::json!({ "delete": [prompt_id] })).await
     }
 
-    /// Uploads a file into the input directory, replacing one of the same name.
-    pub async fn upload_input(&self, name: &str, subfolder: &str, path: &Path) -> Result<(), ComfyError> {
-        let what = "POST /upload/image";
-        let unreadable =
-            |source| ComfyError::File { attempt: "read the input", path: path.to_owned(), source };
-        let part = reqwest::multipart::Part::file(path).await.map_err(unreadable)?;
-        let form = reqwest::multipart::Form::new()
-            .text("overwrite", "true")
-            .text("subfolder", subfolder.to_owned())
-            .part("image", part.file_name(name.to_owned()));
-        let request = self.request(Method::POST, &["upload", "image"], TRANSFER).multipart(form);
-        let (status, text) = read(what, self.send(what, request).await?).await?;
-        understand::<Value>(what, status, &text).map(drop)
+    /// Asks ComfyUI to unload its models and to free its memory. It does so before its next prompt, or
+    /// within a second when it has none.
+    pub async fn free(&self) -> Result<(), ComfyError> {
+        let what = serde_json::json!({ "unload_models": true, "free_memory": true });
+        self.post("POST /free", "free", &what).await
     }
 
     /// Fetches a file of ComfyUI's into a new file at `to`.

@@ -2,9 +2,9 @@
 
 use super::ConfigError;
 
-/// Reads a size: bytes, or a decimal number with a unit of 1000 or 1024.
-pub(super) fn size(text: &str) -> Result<u64, ConfigError> {
-    let wrong = || ConfigError::Quota(text.to_owned());
+/// Reads the size that a variable holds: bytes, or a decimal number with a unit of 1000 or 1024.
+pub(super) fn size(variable: &'static str, text: &str) -> Result<u64, ConfigError> {
+    let wrong = || ConfigError::Size { variable, text: text.to_owned() };
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = (text[..split].trim(), text[split..].trim().to_ascii_lowercase());
     let (base, power) = match unit.strip_suffix('b').unwrap_or(&unit) {
@@ -50,7 +50,7 @@ mod tests {
             ("1.5k", 1500),
             ("3MiB", 3 << 20),
         ] {
-            assert_eq!(size(text).unwrap(), bytes, "{text}");
+            assert_eq!(size("X", text).unwrap(), bytes, "{text}");
         }
         for text in [
             "",
@@ -64,7 +64,7 @@ mod tests {
             "9999999999TB",
             "٣GB",
         ] {
-            assert!(matches!(size(text), Err(ConfigError::Quota(_))), "{text}");
+            assert!(matches!(size("X", text), Err(ConfigError::Size { .. })), "{text}");
         }
     }
 }

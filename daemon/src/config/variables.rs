@@ -91,8 +91,24 @@ pub const VARIABLES: &[Variable] = &[
         "logs of ComfyUI and of the daemon, the socket where there is no runtime directory",
         "`$XDG_STATE_HOME/comfyd`, else `~/.local/state/comfyd`",
     ),
+    variable(
+        "COMFYD_MAX_INSTANCES",
+        "ComfyUI processes that may run at the same time",
+        "as many as asked for",
+    ),
+    variable(
+        "COMFYD_GPU_RESERVE",
+        "what must be free on a GPU for another ComfyUI, beyond what is known to be needed: `2GiB`",
+        "`1GiB`",
+    ),
+    variable(
+        "COMFYD_PINNED",
+        "ids of versions, with commas, that make room for others last",
+        "none: first who was not used for longest",
+    ),
     variable("COMFYD_LOG", "what the daemon logs, such as `comfyd=debug`", "`info`"),
     variable("COMFYD_BIN", "the daemon that comfyctl starts", "`comfyd` beside comfyctl, else on PATH"),
+    variable("COMFYD_MAX_QUEUE", "workflows that may wait for one version; more are refused", "64"),
     variable("COMFYD_UV", "the uv to use", "`uv` on PATH, else one installed into the cache by pip"),
     variable(
         "UV_CACHE_DIR",

@@ -1,6 +1,7 @@
 //! Children that end, that stay, and that leave others behind.
 
 use super::*;
+use nix::unistd::Pid;
 use std::time::Instant;
 
 fn sh(script: &str) -> Command {

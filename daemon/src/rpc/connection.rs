@@ -2,8 +2,9 @@
 //!
 //! A call is a task with a cancellation of its own. Progress is sent at a bounded rate and dropped when
 //! the client is slow, for the next one says it all again; answers are never dropped. A client that
-//! hangs up cancels its calls.
+//! hangs up cancels its calls and ends its claims.
 
+use super::leases::Leases;
 use super::methods;
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
@@ -51,8 +52,14 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
     };
     // Cancelled when the client hangs up: nobody wants the answers.
     let hang_up = work.child_token();
-    let client =
-        Client { daemon, answers, calls: Calls::default(), tasks: TaskTracker::new(), work: hang_up.clone() };
+    let client = Client {
+        daemon,
+        answers,
+        leases: Arc::default(),
+        calls: Calls::default(),
+        tasks: TaskTracker::new(),
+        work: hang_up.clone(),
+    };
     let mut writer = std::pin::pin!(writer);
     let mut is_deaf = tokio::select! {
         () = &mut writer => true,
@@ -61,7 +68,8 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
     if !work.is_cancelled() {
         hang_up.cancel();
     }
-    let Client { tasks, answers, .. } = client;
+    let Client { tasks, answers, leases, .. } = client;
+    leases.close();
     // The writer ends when the last call has given its answer.
     drop(answers);
     tasks.close();
@@ -79,6 +87,7 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
 struct Client {
     daemon: Arc<Daemon>,
     answers: mpsc::Sender<Message>,
+    leases: Arc<Leases>,
     calls: Calls,
     tasks: TaskTracker,
     work: CancellationToken,
@@ -138,13 +147,13 @@ impl Client {
             Ok(cancel) => cancel,
             Err(text) => return self.refuse(Some(id), ErrorKind::Protocol.code(), text.to_owned()).await,
         };
-        let (daemon, answers, calls) =
-            (Arc::clone(&self.daemon), self.answers.clone(), Arc::clone(&self.calls));
+        let (daemon, leases) = (Arc::clone(&self.daemon), Arc::clone(&self.leases));
+        let (answers, calls) = (self.answers.clone(), Arc::clone(&self.calls));
         self.tasks.spawn(async move {
             let ctx = Ctx { cancel, ..Ctx::new() };
-            let answer =
-                tell_progress(&ctx, &id, &answers, methods::call(&daemon, &ctx, &method, params.as_deref()))
-                    .await;
+            let client = methods::Client { daemon: &daemon, leases: &leases };
+            let answering = methods::call(&client, &ctx, &method, params.as_deref());
+            let answer = tell_progress(&ctx, &id, &answers, answering).await;
             calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let message = match answer {
                 Ok(result) => Message::success(id, result),

@@ -1,6 +1,7 @@
 //! The control socket: JSON-RPC 2.0, one object a line. The only room that knows the wire.
 
 mod connection;
+mod leases;
 mod listener;
 mod methods;
 

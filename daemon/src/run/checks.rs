@@ -1,19 +1,24 @@
 //! Proves that a running version works: its custom nodes are imported, its models listed, and a
 //! workflow that needs none of them makes an image.
 
-use super::{Graph, RunError, RunRequest, workflow};
+use super::attempt::{Prompt, attempt, let_go};
+use super::{Graph, RunError, outputs};
 use crate::comfy::{Class, ComfyError};
 use crate::ctx::Ctx;
 use crate::supervise::Ready;
 use proto::lock::{Lock, LockedModel, LockedNode};
-use proto::method::{Check, CheckOutcome, RunAnswer};
-use serde_json::{Value, json};
+use proto::method::{Check, CheckOutcome};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// How long the built-in workflow may take; it needs milliseconds, and its first run imports more code.
 const SMOKE: Duration = Duration::from_secs(5 * 60);
+
+/// How long it is waited for ComfyUI to let go of it when it is not wanted any more.
+const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// Names of model folders that ComfyUI still takes in a path and no longer lists
 /// (`folder_paths.py`, `map_legacy`, and the folders that share one list).
@@ -35,7 +40,7 @@ pub async fn checks(ctx: &Ctx, ready: &Ready, lock: &Lock) -> Result<Vec<Check>,
         checks.push(check_model(ready, model, &mut folders).await?);
     }
     let (outcome, detail) = match smoke(ctx, ready).await {
-        Ok(answer) => image_of(&answer),
+        Ok(result) => result,
         Err(RunError::Cancelled) => return Err(RunError::Cancelled),
         Err(error) => (CheckOutcome::Failed, error.to_string()),
     };
@@ -43,32 +48,28 @@ pub async fn checks(ctx: &Ctx, ready: &Ready, lock: &Lock) -> Result<Vec<Check>,
     Ok(checks)
 }
 
-/// Runs a workflow that needs no model and no custom node.
-///
-/// # Errors
-/// As [`workflow`].
-pub async fn smoke(ctx: &Ctx, ready: &Ready) -> Result<RunAnswer, RunError> {
+/// Runs a workflow that needs no model and no custom node, and tells whether it made an image.
+async fn smoke(ctx: &Ctx, ready: &Ready) -> Result<(CheckOutcome, String), RunError> {
     let image = json!({"width": 64, "height": 64, "batch_size": 1, "color": 0x33_66_99});
-    let workflow_of_two: Value = json!({
+    let graph = Graph::parse(json!({
         "1": {"class_type": "EmptyImage", "inputs": image},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
-    });
-    let request = RunRequest {
-        graph: Graph::parse(workflow_of_two)?,
-        inputs: Vec::new(),
-        output_dir: None,
-        timeout: Some(SMOKE),
-    };
-    workflow(ctx, ready, request).await
-}
-
-fn image_of(answer: &RunAnswer) -> (CheckOutcome, String) {
-    match answer.outputs.iter().find_map(|output| output.file.as_ref()) {
+    }))?;
+    let (id, began) = (uuid::Uuid::new_v4().to_string(), Instant::now());
+    let deadline = Some((began + SMOKE, SMOKE));
+    let prompt = Prompt { graph: &graph, id: &id, is_posted: false, api_key: None, deadline };
+    let executed = attempt(ctx, ready, prompt).await;
+    if matches!(executed, Err(RunError::Cancelled | RunError::Timeout(_))) {
+        timeout(LETTING_GO, let_go(ready, &id)).await.ok();
+    }
+    let history = executed?.history;
+    let outputs = outputs::collect(&ready.comfy, Path::new(&ready.info.home), &history, None).await?;
+    Ok(match outputs.iter().find_map(|output| output.file.as_ref()) {
         Some(file) if file.bytes > 0 => {
-            (CheckOutcome::Passed, format!("{} bytes in {} ms", file.bytes, answer.execute_ms))
+            (CheckOutcome::Passed, format!("{} bytes in {} ms", file.bytes, began.elapsed().as_millis()))
         }
         _ => (CheckOutcome::Failed, "it made no image".to_owned()),
-    }
+    })
 }
 
 fn check_node(ready: &Ready, node: &LockedNode, classes: &BTreeMap<String, Class>) -> Check {

@@ -21,7 +21,6 @@ const LOOKS_AT_QUEUE: u32 = 3;
 pub(super) struct Follow<'a> {
     comfy: &'a Comfy,
     graph: &'a Graph,
-    client_id: &'a str,
     prompt_id: &'a str,
     task: Task,
     socket: Option<Events>,
@@ -30,16 +29,10 @@ pub(super) struct Follow<'a> {
 
 impl<'a> Follow<'a> {
     /// Opens the socket, before the prompt is queued: what ComfyUI tells nobody is lost.
-    pub(super) async fn new(
-        ctx: &Ctx,
-        comfy: &'a Comfy,
-        graph: &'a Graph,
-        client_id: &'a str,
-        prompt_id: &'a str,
-    ) -> Self {
+    pub(super) async fn new(ctx: &Ctx, comfy: &'a Comfy, graph: &'a Graph, prompt_id: &'a str) -> Self {
         let task = ctx.progress.task(TaskKind::Workflow, "workflow", Unit::Steps);
-        let socket = comfy.events(client_id).await.ok();
-        Self { comfy, graph, client_id, prompt_id, task, socket, begun: BTreeSet::new() }
+        let socket = comfy.events(prompt_id).await.ok();
+        Self { comfy, graph, prompt_id, task, socket, begun: BTreeSet::new() }
     }
 
     /// Waits until the prompt has ended and returns its history. Adds to `warnings` what the history
@@ -48,6 +41,9 @@ impl<'a> Follow<'a> {
     pub(super) async fn until_ended(&mut self, warnings: &mut Vec<String>) -> Result<History, RunError> {
         let (mut fruitless, mut absent) = (0, false);
         loop {
+            let pause = if self.socket.is_some() { SLOW_LOOK } else { FAST_LOOK };
+            // Ends early when the socket says that there is something to look at, or is lost.
+            tokio::time::timeout(pause, self.listen(warnings)).await.ok();
             if let Ok(Some(history)) = self.comfy.history(self.prompt_id).await {
                 return Ok(history);
             }
@@ -65,11 +61,8 @@ impl<'a> Follow<'a> {
                 };
             }
             if self.socket.is_none() {
-                self.socket = self.comfy.events(self.client_id).await.ok();
+                self.socket = self.comfy.events(self.prompt_id).await.ok();
             }
-            let pause = if self.socket.is_some() { SLOW_LOOK } else { FAST_LOOK };
-            // Ends early when the socket says that there is something to look at, or is lost.
-            tokio::time::timeout(pause, self.listen(warnings)).await.ok();
         }
     }
 

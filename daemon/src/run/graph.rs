@@ -2,10 +2,13 @@
 
 use super::RunError;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the input that makes a job's output nodes its own.
 const JOB_INPUT: &str = "_comfyd_job";
+
+/// How ComfyUI's pages mark a file of the input directory.
+const INPUT_MARK: &str = " [input]";
 
 /// A workflow in API format: node ids to classes and inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +42,55 @@ impl Graph {
         self.classes.iter().map(|(id, class)| (id.as_str(), class.as_str()))
     }
 
+    /// Returns the workflow as it was given, but for names of inputs.
+    pub(super) fn prompt(&self) -> &Map<String, Value> {
+        &self.prompt
+    }
+
     /// Returns a node's class; empty if there is no such node.
     pub fn class(&self, node: &str) -> &str {
         self.classes.get(node).map_or("", String::as_str)
+    }
+
+    /// Returns a node's inputs that are texts, by name.
+    pub(super) fn texts(&self, node: &str) -> impl Iterator<Item = (&str, &str)> {
+        let inputs = self.prompt.get(node).and_then(|node| node.get("inputs")).and_then(Value::as_object);
+        inputs.into_iter().flatten().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+    }
+
+    /// Returns a node and all that it depends on.
+    pub(super) fn upstream<'a>(&'a self, node: &'a str) -> BTreeSet<&'a str> {
+        let (mut found, mut next) = (BTreeSet::new(), vec![node]);
+        while let Some(node) = next.pop() {
+            if !found.insert(node) {
+                continue;
+            }
+            let inputs = self.prompt.get(node).and_then(|node| node.get("inputs")).and_then(Value::as_object);
+            // A link is `[node, output]`.
+            let links =
+                inputs.into_iter().flatten().filter_map(|(_, value)| match value.as_array()?.as_slice() {
+                    [node, output] if output.is_u64() => node.as_str(),
+                    _ => None,
+                });
+            next.extend(links.filter(|node| self.classes.contains_key(*node)));
+        }
+        found
+    }
+
+    /// Lets inputs that name a file name another one. ComfyUI's own mark for files of the input
+    /// directory (`x.png [input]`, `folder_paths.py`, `annotated_filepath`) stays.
+    pub(super) fn rename(&mut self, names: &BTreeMap<String, String>) {
+        let inputs = self.prompt.values_mut().filter_map(|node| node.get_mut("inputs")?.as_object_mut());
+        for value in inputs.flat_map(Map::values_mut) {
+            let Value::String(text) = value else { continue };
+            let (name, mark) = match text.strip_suffix(INPUT_MARK) {
+                Some(name) => (name, INPUT_MARK),
+                None => (text.as_str(), ""),
+            };
+            if let Some(other) = names.get(name) {
+                *text = format!("{other}{mark}");
+            }
+        }
     }
 
     /// Returns the prompt to post for one job.
@@ -90,6 +139,30 @@ mod tests {
         }
         let editor = json!({"nodes": [], "links": [], "version": 0.4});
         assert!(matches!(Graph::parse(editor), Err(RunError::EditorFormat)));
+    }
+
+    #[test]
+    fn names_of_inputs_are_replaced_where_they_stand_alone() {
+        let of = |a: &str, b: &str| {
+            json!({
+                "1": {"class_type": "LoadImage", "inputs": {"image": a, "seed": 1, "from": ["2", 0]}},
+                "2": {"class_type": "Text", "inputs": {"text": b}},
+            })
+        };
+        let names = BTreeMap::from([("a.png".to_owned(), "j-a.png".to_owned())]);
+        let table = [
+            ("a.png", "say a.png", "j-a.png", "say a.png"),
+            ("a.png [input]", "a.png [output]", "j-a.png [input]", "a.png [output]"),
+            ("b/a.png", "a.png ", "b/a.png", "a.png "),
+        ];
+        for (a, b, new_a, new_b) in table {
+            let mut graph = Graph::parse(of(a, b)).unwrap();
+            graph.rename(&names);
+            assert_eq!(graph, Graph::parse(of(new_a, new_b)).unwrap());
+        }
+        let graph = Graph::parse(of("a.png", "x")).unwrap();
+        assert_eq!(graph.upstream("1"), ["1", "2"].into());
+        assert_eq!(graph.upstream("2"), ["2"].into());
     }
 
     #[test]

@@ -30,7 +30,13 @@ pub(super) async fn collect(
             for value in list {
                 let mut output = Output { node: node.clone(), kind: kind.clone(), file: None, value: None };
                 if let Some(file) = file_ref(value) {
-                    output.file = Some(place(comfy, home, node, &file, output_dir).await?);
+                    let placed = place(comfy, home, node, &file, output_dir).await;
+                    output.file = Some(placed.map_err(|error| match error {
+                        RunError::Output { .. } | RunError::Comfy(_) if history.was_cached(node) => {
+                            RunError::Stale { node: node.clone(), file: file.filename.clone() }
+                        }
+                        error => error,
+                    })?);
                 } else {
                     if let Some(dir) = output_dir {
                         write_value(dir.to_owned(), node, kind, value).await?;
@@ -102,6 +108,8 @@ async fn place(
         place: file.place.clone(),
         mime: mime_guess::from_path(&file.filename).first_or_octet_stream().to_string(),
         bytes,
+        data: None,
+        url: None,
     })
 }
 

@@ -3,13 +3,16 @@
 use crate::config::Config;
 use crate::ctx::Ctx;
 use git::Git;
+use http::{Http, Timeouts};
 use model::Models;
 use python::{PythonError, Uv};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+pub mod bucket;
 pub mod git;
 pub mod http;
+pub mod link;
 pub mod model;
 pub mod python;
 
@@ -20,6 +23,8 @@ pub struct Sources {
     pub config: Arc<Config>,
     /// Repositories.
     pub git: Git,
+    /// Single files, with the tokens of those who are asked.
+    pub http: Http,
     /// Model files.
     pub models: Models,
     uv: Arc<OnceCell<Uv>>,
@@ -28,8 +33,9 @@ pub struct Sources {
 impl Sources {
     /// Prepares the clients. Opens no connection and starts no program.
     pub fn new(config: Arc<Config>) -> Self {
-        let (git, models) = (Git::new(&config), Models::new(&config));
-        Self { config, git, models, uv: Arc::default() }
+        let http = Http::new(config.hosts.clone(), Timeouts::default());
+        let (git, models) = (Git::new(&config), Models::with_http(http.clone()));
+        Self { config, git, http, models, uv: Arc::default() }
     }
 
     /// Returns uv, sought or installed at the first call.

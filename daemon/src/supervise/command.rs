@@ -1,10 +1,10 @@
 //! How ComfyUI is started: its command line, its address, the directories it gets.
 
-use super::Launch;
+use super::{Launch, gpu};
 use crate::process::Command;
 use crate::store::commit::{StoreError, create_dir_all};
+use proto::method::Device;
 use std::collections::BTreeSet;
-use std::path::Path;
 use tokio::net::TcpListener;
 
 /// Where ComfyUI listens if nobody says otherwise.
@@ -12,6 +12,9 @@ pub(super) const LOOPBACK: &str = "127.0.0.1";
 
 /// Largest upload that ComfyUI is told to take, in MB: its own 100 is less than a short video.
 const MAX_UPLOAD_MB: &str = "10240";
+
+/// Set by comfy-cli for the ComfyUI that it starts.
+const COMFY_CLI_SESSION: &str = "__COMFY_CLI_SESSION__";
 
 /// Flags of ComfyUI that choose where models live; at most one may be given.
 const MEMORY_FLAGS: &[&str] = &["--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"];
@@ -27,21 +30,28 @@ pub(super) fn command(launch: &Launch, listen: &str, port: u16) -> Result<Comman
     let comfy = launch.generation_dir.join("ComfyUI");
     let cli_args = comfy.join("comfy/cli_args.py");
     let text = std::fs::read_to_string(&cli_args).map_err(StoreError::at("read", &cli_args))?;
-    let args = command_line(&known_flags(&text), launch, listen, port, has_gpu());
-    let command = Command::new(launch.generation_dir.join(".venv/bin/python"), launch.env.clone());
+    let args = command_line(&known_flags(&text), launch, listen, port);
+    let mut env = launch.inherited.clone();
+    env.extend(launch.env.clone());
+    if let Some(Device::Gpu { index }) = launch.device {
+        // In the environment, since nodes may look before ComfyUI follows its own flag.
+        env.extend([(gpu::VISIBLE, index.to_string()), (gpu::ORDER.0, gpu::ORDER.1.to_owned())].map(own));
+    }
+    // With it ComfyUI-Manager ends the process where it means to restart it; without, the process goes on
+    // as another program, which is understood (its `manager_server.py`).
+    env.remove(COMFY_CLI_SESSION);
+    let command = Command::new(launch.generation_dir.join(".venv/bin/python"), env);
     // Without it Python keeps the last lines of a crash to itself: the log is a file, not a terminal.
     Ok(command.env("PYTHONUNBUFFERED", "1").arg(comfy.join("main.py")).args(args).cwd(&comfy))
 }
 
+fn own((name, value): (&str, String)) -> (String, String) {
+    (name.to_owned(), value)
+}
+
 /// Returns ComfyUI's arguments after `main.py`. A flag that this commit does not know is left out:
 /// ComfyUI would end with status 2. What the version asks for itself is passed as it is.
-fn command_line(
-    known: &BTreeSet<String>,
-    launch: &Launch,
-    listen: &str,
-    port: u16,
-    gpu: bool,
-) -> Vec<String> {
+fn command_line(known: &BTreeSet<String>, launch: &Launch, listen: &str, port: u16) -> Vec<String> {
     let home = |name: &str| launch.home.join(name).display().to_string();
     let mut args = Vec::new();
     let mut add = |flag: &str, value: Option<String>| {
@@ -62,7 +72,9 @@ fn command_line(
     // Without it the database lies in the checkout, which is not the version's to write.
     add("--database-url", Some(format!("sqlite:///{}", home("user/comfyui.db"))));
     add("--max-upload-size", Some(MAX_UPLOAD_MB.to_owned()));
-    if !gpu && !launch.extra_args.iter().any(|arg| MEMORY_FLAGS.contains(&arg.as_str())) {
+    if launch.device == Some(Device::Cpu)
+        && !launch.extra_args.iter().any(|arg| MEMORY_FLAGS.contains(&arg.as_str()))
+    {
         add("--cpu", None);
     }
     args.extend(launch.extra_args.iter().cloned());
@@ -80,12 +92,6 @@ fn known_flags(cli_args: &str) -> BTreeSet<String> {
         })
     };
     quoted.filter(is_flag).map(str::to_owned).collect()
-}
-
-/// Tells whether this machine has a GPU that ComfyUI can use; without one it must be told so, or it
-/// dies in torch. Looks at the devices of NVIDIA's and AMD's drivers and of WSL.
-fn has_gpu() -> bool {
-    ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"].iter().any(|device| Path::new(device).exists())
 }
 
 /// Returns a port that is free on all of `listen`'s addresses right now: `asked`, or any. ComfyUI
@@ -124,10 +130,12 @@ mod tests {
             generation: "g".into(),
             generation_dir: "/h/generations/g".into(),
             extra_model_paths: Some("/h/x.yaml".into()),
+            inherited: BTreeMap::new(),
             env: BTreeMap::new(),
             extra_args: extra_args.iter().map(|&arg| arg.to_owned()).collect(),
             port: None,
             listen: None,
+            device: None,
         }
     }
 
@@ -159,7 +167,8 @@ mod tests {
             ),
         ];
         for (known, gpu, extra, expected) in table {
-            let args = command_line(known, &launch(extra), LOOPBACK, 9, gpu);
+            let device = Some(if gpu { Device::Any } else { Device::Cpu });
+            let args = command_line(known, &Launch { device, ..launch(extra) }, LOOPBACK, 9);
             assert_eq!(args.join(" "), format!("{expected} --listen 127.0.0.1 --port 9"));
         }
     }

@@ -1,5 +1,6 @@
 //! Why there is no ComfyUI to work with.
 
+use super::policy;
 use crate::comfy::ComfyError;
 use crate::process::ProcessError;
 use crate::store::commit::StoreError;
@@ -30,9 +31,37 @@ pub enum SuperviseError {
         /// The last lines of its log.
         tail: Vec<String>,
     },
+    /// It has died so often lately that it is not started again for a while.
+    #[error("ComfyUI of `{version}` keeps dying: {deaths} times within the last {} min, at last: {status}", policy::WINDOW.as_secs() / 60)]
+    KeepsDying {
+        /// The version.
+        version: String,
+        /// How often.
+        deaths: usize,
+        /// How it ended the last time.
+        status: String,
+        /// How long until it may be started again.
+        wait: Duration,
+        /// The last lines of its log.
+        tail: Vec<String>,
+    },
     /// Someone stopped it, or asked for another generation, while it started.
     #[error("ComfyUI of `{0}` was stopped while it started")]
     Stopped(String),
+    /// Others need all there is.
+    #[error(
+        "there was no room for ComfyUI of `{version}` within {} s: {} in use",
+        after.as_secs(),
+        are(holders)
+    )]
+    NoRoom {
+        /// The version.
+        version: String,
+        /// The versions that have the room.
+        holders: Vec<String>,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// It runs, but not where it was asked for.
     #[error("ComfyUI of `{version}` runs already, at {address}")]
     ElsewhereAlready {
@@ -76,8 +105,9 @@ impl SuperviseError {
     /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Died { .. } | Self::NeverReady { .. } => ErrorKind::Instance,
+            Self::Died { .. } | Self::NeverReady { .. } | Self::KeepsDying { .. } => ErrorKind::Instance,
             Self::ElsewhereAlready { .. } | Self::AddressTaken { .. } => ErrorKind::Conflict,
+            Self::NoRoom { .. } => ErrorKind::Busy,
             Self::Address { .. } => ErrorKind::Usage,
             Self::Store(_) => ErrorKind::Disk,
             Self::Process(_) => ErrorKind::Toolchain,
@@ -91,6 +121,16 @@ impl SuperviseError {
         match self {
             Self::Died { version, status, tail } => Some(remedy(version, status, tail)),
             Self::NeverReady { version, .. } => Some(format!("`comfyctl logs {version}` shows what it does")),
+            Self::KeepsDying { version, wait, .. } => Some(format!(
+                "`comfyctl logs {version}` shows why; `comfyctl stop {version}` lets it be started at once, and \
+                 so does a change of its spec; else it may be started again in {} min",
+                wait.as_secs().div_ceil(60)
+            )),
+            Self::NoRoom { .. } => Some(
+                "`comfyctl status` shows who works with what; `comfyctl stop <id>` ends one, and \
+                 COMFYD_MAX_INSTANCES bounds them"
+                    .to_owned(),
+            ),
             Self::ElsewhereAlready { version, .. } => Some(format!("`comfyctl stop {version}` first")),
             Self::AddressTaken { .. } => Some("choose another port, or none to get a free one".to_owned()),
             Self::Process(_) => Some("`comfyctl realize` repairs the version's environment".to_owned()),
@@ -101,9 +141,19 @@ impl SuperviseError {
     /// Returns more lines that explain it: the end of ComfyUI's log.
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Died { tail, .. } | Self::NeverReady { tail, .. } => tail.clone(),
+            Self::Died { tail, .. } | Self::NeverReady { tail, .. } | Self::KeepsDying { tail, .. } => {
+                tail.clone()
+            }
             _ => Vec::new(),
         }
+    }
+}
+
+fn are(holders: &[String]) -> String {
+    match holders {
+        [] => "another start is".to_owned(),
+        [one] => format!("`{one}` is"),
+        many => format!("`{}` are", many.join("`, `")),
     }
 }
 

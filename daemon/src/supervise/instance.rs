@@ -1,139 +1,134 @@
 //! The task that owns one home's process. It takes requests one at a time and is the only one that
-//! changes the state; everyone else reads what it publishes.
+//! changes the state (`state`); everyone else reads what it publishes. How a process ends is in `ending`.
 
 use super::error::SuperviseError;
-use super::log::{self, NodeImport};
-use super::policy::{self, Action, Demand, Now};
+use super::health::{Patience, Verdict};
+use super::look::{self, Pending, Seen};
+use super::policy::{self, Action, Death, Demand, MayStart, Now};
+use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
-use super::{Launch, millis};
-use crate::process::GRACE;
-use proto::method::{InstanceInfo, InstanceState};
-use std::path::PathBuf;
-use std::sync::Arc;
+use super::state::{Loaded, Published, Serving, Starting, State};
+use super::usage::Usage;
+use super::{Gpus, Launch, Places, millis};
+use proto::method::InstanceState;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-
-/// How long ComfyUI may load. Generous: from a cold network volume it takes many minutes, and a
-/// process that dies is noticed without it.
-const LOADING: Duration = Duration::from_secs(20 * 60);
 
 /// Pauses between looks at a loading process: short at first, for versions that are quick.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Pause between looks at the log of a ready process.
-const WATCH_PAUSE: Duration = Duration::from_secs(1);
-
-/// Lines of the log that explain a death.
-const TAIL_LINES: usize = 40;
-
-type Reply = oneshot::Sender<Result<Answer, SuperviseError>>;
+pub(super) type Reply = oneshot::Sender<Result<Answer, SuperviseError>>;
 
 /// What others may ask of the task.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Make it ready. The asker leaves by dropping the receiver.
     Ensure { launch: Box<Launch>, reply: Reply },
+    /// End the process that is ready this time, for it is of no use any more.
+    Condemn { serving: u64, reason: String, reply: oneshot::Sender<()> },
     /// Stop it; answered with whether something ran.
     Stop { reply: oneshot::Sender<bool> },
 }
 
-/// What everyone may see.
+/// What all owners share.
 #[derive(Debug, Clone)]
-pub(super) struct Published {
-    pub(super) info: InstanceInfo,
-    /// The last line of its log while it starts.
-    pub(super) said: String,
-    /// The end of its log when it has failed.
-    pub(super) tail: Arc<[String]>,
+pub(super) struct Others {
+    pub(super) places: Places,
+    pub(super) patience: Patience,
+    pub(super) gpus: Gpus,
 }
 
-enum State {
-    Down,
-    Starting { running: Running, since: Instant, pause: Duration, starts: u32, waiting: Vec<Reply> },
-    Ready { running: Running, start_ms: u64, node_imports: Arc<[NodeImport]>, log_end: u64 },
-}
-
-/// What a look at the process brought.
-enum Seen {
-    /// Nothing new.
-    Alive,
-    /// It answers its first request.
-    Answers,
-    /// It is gone, or of no use any more.
-    Dead(String),
-}
-
-struct Owner {
-    state_dir: PathBuf,
-    publish: watch::Sender<Option<Published>>,
-    state: State,
-}
-
-/// Runs the task until `ending` is cancelled or nobody can send requests any more.
-pub(super) async fn own(
-    state_dir: PathBuf,
-    mut requests: mpsc::Receiver<Request>,
-    publish: watch::Sender<Option<Published>>,
-    ending: CancellationToken,
-) {
-    let mut owner = Owner { state_dir, publish, state: State::Down };
-    loop {
-        tokio::select! {
-            biased;
-            () = ending.cancelled() => break,
-            request = requests.recv() => match request {
-                Some(Request::Ensure { launch, reply }) => owner.ensure(launch, reply).await,
-                Some(Request::Stop { reply }) => {
-                    // Who asked may have left; it is stopped all the same.
-                    reply.send(owner.bring_down().await).ok();
-                }
-                None => break,
-            },
-            seen = owner.state.look() => match seen {
-                Seen::Alive => owner.still_alive().await,
-                Seen::Answers => owner.has_become_ready().await,
-                Seen::Dead(status) => owner.has_died(status).await,
-            },
-        }
-    }
-    owner.bring_down().await;
-}
-
-impl State {
-    /// Waits a moment and looks at the process; for ever when there is none. Cancel-safe.
-    async fn look(&mut self) -> Seen {
-        let (process, pause, starting) = match self {
-            Self::Down => std::future::pending().await,
-            Self::Starting { running, pause, .. } => (&mut running.process, *pause, Some(&running.comfy)),
-            Self::Ready { running, .. } => (&mut running.process, WATCH_PAUSE, None),
-        };
-        let probe = async {
-            tokio::time::sleep(pause).await;
-            match starting {
-                Some(comfy) => comfy.is_ready().await,
-                None => false,
-            }
-        };
-        tokio::select! {
-            biased;
-            status = process.wait() => Seen::Dead(match status {
-                Ok(status) if status.success() => "it ended by itself, with exit status 0".to_owned(),
-                Ok(status) => status.to_string(),
-                Err(error) => error.to_string(),
-            }),
-            answers = probe => if answers { Seen::Answers } else { Seen::Alive },
-        }
-    }
+/// One home's process, and what is remembered of those before it.
+pub(super) struct Owner {
+    pub(super) others: Others,
+    pub(super) publish: watch::Sender<Option<Published>>,
+    pub(super) usage: Usage,
+    pub(super) state: State,
+    look: Pending,
+    /// How it was asked for last; none while only an earlier daemon was asked.
+    pub(super) launch: Option<Box<Launch>>,
+    /// Deaths of what was asked for last, the earliest first.
+    pub(super) deaths: Vec<Death>,
+    /// How the last process ended that was not asked to, with the end of its log; none after an orderly end.
+    pub(super) last_death: Option<(String, Vec<String>)>,
+    /// The GPU and the id of the process that ended last: its memory comes back a moment later.
+    pub(super) left: Option<(u32, u32)>,
+    pub(super) restarts: u32,
+    pub(super) serving: u64,
+    began: Instant,
 }
 
 impl Owner {
+    pub(super) fn new(others: Others, publish: watch::Sender<Option<Published>>, usage: Usage) -> Self {
+        Self {
+            others,
+            publish,
+            usage,
+            state: State::Down,
+            look: look::nothing(),
+            launch: None,
+            deaths: Vec::new(),
+            last_death: None,
+            left: None,
+            restarts: 0,
+            serving: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Begins with an adopted process, which is ready if its log was read. Blocks for a moment.
+    pub(super) fn with(mut self, running: Running, loaded: Option<Loaded>) -> Self {
+        match loaded {
+            Some(loaded) => {
+                let start_ms = running.record.start_ms.unwrap_or_default();
+                self.serve(Serving::new(running, start_ms, loaded));
+            }
+            None => self.load(running, Vec::new(), 0, true),
+        }
+        self
+    }
+
+    /// Runs until `ending` is cancelled or nobody can send requests any more.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, ending: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = ending.cancelled() => break,
+                request = requests.recv() => match request {
+                    Some(request) => self.answer(request).await,
+                    None => break,
+                },
+                status = self.state.death() => self.has_died(status, true).await,
+                seen = &mut self.look => self.has_seen(seen).await,
+            }
+        }
+        self.bring_down().await;
+    }
+
+    async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Ensure { launch, reply } => self.ensure(launch, reply).await,
+            Request::Condemn { serving, reason, reply } => {
+                if serving == self.serving && matches!(self.state, State::Ready(_)) {
+                    self.has_died(reason, false).await;
+                }
+                reply.send(()).ok();
+            }
+            Request::Stop { reply } => {
+                self.forget_deaths();
+                // Who asked may have left; it is stopped all the same.
+                reply.send(self.bring_down().await).ok();
+            }
+        }
+    }
+
     async fn ensure(&mut self, launch: Box<Launch>, reply: Reply) {
         let now = match &self.state {
-            State::Down => Now::Down,
-            State::Starting { running, .. } => Now::Starting(&running.identity),
-            State::Ready { running, .. } => Now::Ready(&running.identity),
+            State::Down | State::Paused { .. } => Now::Down,
+            State::Starting(starting) => Now::Starting(&starting.running.record.identity),
+            State::Ready(serving) => Now::Ready(&serving.running.record.identity),
         };
         let demand = Demand {
             generation: &launch.generation,
@@ -146,149 +141,196 @@ impl Owner {
                 let version = launch.version_id.to_string();
                 reply.send(Err(SuperviseError::ElsewhereAlready { version, address })).ok();
             }
-            (Action::Join, State::Starting { waiting, .. }) => waiting.push(reply),
-            (Action::Answer, State::Ready { running, start_ms, node_imports, .. }) => {
-                reply.send(Ok(running.answer(*start_ms, false, node_imports))).ok();
+            (Action::Join, State::Starting(starting)) => {
+                starting.waiting.push(reply);
+                self.launch.get_or_insert(launch);
+            }
+            (Action::Answer, State::Ready(serving)) => {
+                reply.send(Ok(serving.answer(false, self.serving))).ok();
+                self.launch.get_or_insert(launch);
+            }
+            (_, State::Paused { waiting, .. }) if is_same(self.launch.as_deref(), &launch) => {
+                waiting.push(reply);
+                self.launch = Some(launch);
             }
             // What runs is not what is wanted, if anything runs.
             _ => {
                 self.bring_down().await;
-                self.start(launch, vec![reply], 1).await;
+                if !is_same(self.launch.as_deref(), &launch) {
+                    self.forget_deaths();
+                }
+                self.launch = Some(launch);
+                self.begin(vec![reply]).await;
             }
         }
     }
 
-    async fn start(&mut self, launch: Box<Launch>, waiting: Vec<Reply>, starts: u32) {
-        match spawn(&self.state_dir, launch).await {
+    /// Starts what was asked for last, now or after a pause, unless it keeps dying.
+    pub(super) async fn begin(&mut self, waiting: Vec<Reply>) {
+        let now = self.clock();
+        match policy::may_start(&self.deaths, now, self.others.patience.pause) {
+            MayStart::Now => self.start(waiting, 1).await,
+            MayStart::After(pause) => {
+                let status = self.last_death.as_ref().map_or("", |(status, _)| status);
+                let said = format!("it died ({status}) and is started again in a moment");
+                self.say(&said);
+                self.enter(State::Paused { until: Instant::now() + pause, waiting });
+            }
+            MayStart::Not { until, deaths } => self.refuse(waiting, deaths, until.saturating_sub(now)),
+        }
+    }
+
+    /// Starts what was asked for last.
+    pub(super) async fn start(&mut self, waiting: Vec<Reply>, starts: u32) {
+        let Some(launch) = self.launch.clone() else { return };
+        if let Some((gpu, pid)) = self.left.take() {
+            self.others.gpus.settled(gpu, pid).await;
+        }
+        let port = self.publish.borrow().as_ref().and_then(|published| port_of(&published.info.url));
+        // After a lost race for a port another one is taken.
+        let same_port = port.filter(|_| starts == 1);
+        match spawn(&self.others.places, launch, same_port).await {
             Ok(running) => {
-                let since = Instant::now();
-                self.publish(&running, running.starting(since), String::new());
-                self.state = State::Starting { running, since, pause: FIRST_PAUSE, starts, waiting };
+                if self.last_death.is_some() && starts == 1 {
+                    self.restarts += 1;
+                }
+                let running = Running { restarts: self.restarts, ..running };
+                self.load(running, waiting, starts, false);
             }
-            Err(error) => tell(waiting, &error),
+            Err(error) => {
+                tracing::warn!(%error, "ComfyUI was not started");
+                if self.last_death.is_some() {
+                    self.publish_again(InstanceState::Failed { reason: error.to_string() }, String::new());
+                }
+                tell(waiting, &error);
+            }
         }
     }
 
-    async fn still_alive(&mut self) {
-        match &mut self.state {
-            State::Down => {}
-            State::Starting { running, since, pause, waiting, .. } => {
-                *pause = (*pause * 2).min(LAST_PAUSE);
+    /// Takes a process that loads as its own.
+    fn load(&mut self, running: Running, waiting: Vec<Reply>, starts: u32, stays: bool) {
+        let starting =
+            Starting { running, since: Instant::now(), pause: FIRST_PAUSE, starts, waiting, stays };
+        self.publish(&starting.running, starting.state());
+        self.enter(State::Starting(Box::new(starting)));
+    }
+
+    /// Takes a process that answers as its own.
+    fn serve(&mut self, serving: Serving) {
+        self.serving += 1;
+        self.publish(&serving.running, serving.state());
+        self.enter(State::Ready(Box::new(serving)));
+    }
+
+    async fn has_seen(&mut self, seen: Seen) {
+        match (seen, &mut self.state) {
+            (Seen::Due, State::Paused { waiting, .. }) => {
                 waiting.retain(|reply| !reply.is_closed());
-                let (nobody, late) = (waiting.is_empty(), since.elapsed() > LOADING);
-                let (state, path) = (running.starting(*since), running.log.clone());
-                let said = blocking(move || log::tail(&path, 1)).await.pop().unwrap_or_default();
+                let waiting = std::mem::take(waiting);
+                let wanted = !waiting.is_empty() || self.usage.is_held();
+                self.enter(State::Down);
+                if wanted {
+                    self.start(waiting, 1).await;
+                } else {
+                    self.say("");
+                }
+            }
+            (Seen::Loads(said), State::Starting(starting)) => {
+                starting.pause = (starting.pause * 2).min(LAST_PAUSE);
+                starting.waiting.retain(|reply| !reply.is_closed());
+                let wanted = starting.stays || !starting.waiting.is_empty() || self.usage.is_held();
+                let (late, state) =
+                    (starting.since.elapsed() > self.others.patience.loading, starting.state());
                 self.publish_again(state, said);
-                if nobody {
+                if !wanted {
                     self.bring_down().await;
                 } else if late {
                     self.give_up().await;
+                } else {
+                    self.look_again();
                 }
             }
-            State::Ready { running, log_end, .. } => {
-                let (path, from) = (running.log.clone(), *log_end);
-                let (text, end) = blocking(move || {
-                    log::bound(&path).ok();
-                    log::read_from(&path, from)
-                })
-                .await;
-                *log_end = end;
-                if policy::worker_died(&text) {
-                    self.has_died("its worker thread died, it would execute nothing any more".to_owned())
-                        .await;
+            (Seen::Answers, State::Starting(_)) => self.has_become_ready().await,
+            (Seen::Works(facts), State::Ready(serving)) => {
+                match serving.watch.judge(&facts, &self.others.patience) {
+                    Verdict::Well => self.look_again(),
+                    Verdict::Restarts => self.restarts_itself().await,
+                    Verdict::Useless(reason) => self.has_died(reason.to_owned(), true).await,
                 }
             }
+            // A look at another state than the present one: there is none, since each has its own.
+            _ => self.look_again(),
         }
     }
 
     async fn has_become_ready(&mut self) {
-        let State::Starting { running, since, waiting, .. } = std::mem::replace(&mut self.state, State::Down)
-        else {
-            return;
-        };
+        let State::Starting(starting) = self.leave() else { return };
+        let Starting { mut running, waiting, since, .. } = *starting;
         let start_ms = millis(since.elapsed());
-        let path = running.log.clone();
-        let (text, log_end) = blocking(move || log::read_from(&path, 0)).await;
-        let node_imports = log::node_imports(&text).into();
-        tracing::info!(version = %running.launch.version_id, url = running.url, start_ms, "ComfyUI is ready");
+        running.record.start_ms = Some(start_ms);
+        running.write_record().await;
+        let (log, from) = (running.log.clone(), running.log_start);
+        let loaded = blocking(move || Loaded::read(&log, from)).await;
+        let (version, url) = (&running.record.version_id, &running.record.url);
+        tracing::info!(%version, url, start_ms, "ComfyUI is ready");
+        let serving = Serving::new(running, start_ms, loaded);
+        let answers: Vec<_> = waiting.iter().map(|_| serving.answer(true, self.serving + 1)).collect();
         // Published first: who is answered may look at once.
-        self.publish(&running, running.ready(start_ms), String::new());
-        for reply in waiting {
-            reply.send(Ok(running.answer(start_ms, true, &node_imports))).ok();
+        self.serve(serving);
+        for (reply, answer) in waiting.into_iter().zip(answers) {
+            reply.send(Ok(answer)).ok();
         }
-        self.state = State::Ready { running, start_ms, node_imports, log_end };
     }
 
-    /// Takes note of a death, or ends a process that is of no use any more.
-    async fn has_died(&mut self, status: String) {
-        let (running, waiting, starts) = match std::mem::replace(&mut self.state, State::Down) {
-            State::Down => return,
-            State::Starting { running, waiting, starts, .. } => (running, waiting, starts),
-            State::Ready { running, .. } => (running, Vec::new(), 0),
+    /// Takes note that the process has become another program, as ComfyUI-Manager's button does
+    /// (`os.execv`): what was on it is gone, and it loads.
+    async fn restarts_itself(&mut self) {
+        let State::Ready(serving) = self.leave() else { return };
+        let Serving { mut running, watch, .. } = *serving;
+        tracing::info!(version = %running.record.version_id, "ComfyUI restarts itself");
+        running.log_start = watch.log_end();
+        running.record.start_ms = None;
+        running.write_record().await;
+        self.end_serving(Ended::by_itself("ComfyUI restarted itself", Vec::new()));
+        self.load(running, Vec::new(), 0, true);
+    }
+
+    /// Returns the state and leaves nothing in its place.
+    pub(super) fn leave(&mut self) -> State {
+        self.look = look::nothing();
+        std::mem::replace(&mut self.state, State::Down)
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        self.look = match &self.state {
+            State::Down => look::nothing(),
+            State::Paused { until, .. } => look::pause(until.saturating_duration_since(Instant::now())),
+            State::Starting(starting) => look::at_start(&starting.running, starting.pause),
+            State::Ready(serving) => serving.watch.look(&self.others.patience),
         };
-        let path = running.log.clone();
-        let tail = blocking(move || log::tail(&path, TAIL_LINES)).await;
-        let Running { process, launch, .. } = running;
-        // Also when it is dead already: what it started must not keep its port or its memory.
-        process.stop(GRACE).await;
-        if starts > 0 && policy::start_again(&tail, launch.port.is_some(), starts) {
-            return self.start(launch, waiting, starts + 1).await;
-        }
-        tracing::warn!(version = %launch.version_id, status, "ComfyUI died");
-        self.publish_failure(&status, tail.clone());
-        tell(waiting, &SuperviseError::Died { version: launch.version_id.to_string(), status, tail });
     }
 
-    async fn give_up(&mut self) {
-        let State::Starting { running, waiting, .. } = std::mem::replace(&mut self.state, State::Down) else {
-            return;
-        };
-        let path = running.log.clone();
-        let tail = blocking(move || log::tail(&path, TAIL_LINES)).await;
-        running.process.stop(GRACE).await;
-        self.publish_failure("it did not answer in time", tail.clone());
-        let version = running.launch.version_id.to_string();
-        tell(waiting, &SuperviseError::NeverReady { version, after: LOADING, tail });
-    }
-
-    /// Stops what runs and waits until it is gone; returns whether something ran.
-    async fn bring_down(&mut self) -> bool {
-        let (running, waiting) = match std::mem::replace(&mut self.state, State::Down) {
-            State::Down => return false,
-            State::Starting { running, waiting, .. } => (running, waiting),
-            State::Ready { running, .. } => (running, Vec::new()),
-        };
-        self.publish_again(InstanceState::Stopping { pid: running.process.pid() }, String::new());
-        running.process.stop(GRACE).await;
-        self.publish_again(InstanceState::Exited, String::new());
-        tell(waiting, &SuperviseError::Stopped(running.launch.version_id.to_string()));
-        true
-    }
-
-    fn publish(&self, running: &Running, state: InstanceState, said: String) {
-        let published = Published { info: running.info(state), said, tail: Arc::default() };
-        self.publish.send_replace(Some(published));
-    }
-
-    fn publish_again(&self, state: InstanceState, said: String) {
-        self.publish.send_modify(|published| {
-            if let Some(published) = published {
-                (published.info.state, published.said) = (state, said);
-            }
-        });
-    }
-
-    fn publish_failure(&self, reason: &str, tail: Vec<String>) {
-        self.publish.send_modify(|published| {
-            if let Some(published) = published {
-                published.info.state = InstanceState::Failed { reason: reason.to_owned() };
-                published.tail = tail.into();
-            }
-        });
+    /// Returns the time on the clock of [`Death`].
+    pub(super) fn clock(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 
-fn tell(waiting: Vec<Reply>, error: &SuperviseError) {
+/// Tells whether two launches start the same: what is remembered of one holds for the other.
+fn is_same(last: Option<&Launch>, launch: &Launch) -> bool {
+    last.is_some_and(|last| last.generation == launch.generation && last.settings() == launch.settings())
+}
+
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit_once(':')?.1.parse().ok()
+}
+
+pub(super) fn tell(waiting: Vec<Reply>, error: &SuperviseError) {
     for reply in waiting {
         // Who has left needs no answer.
         reply.send(Err(error.clone())).ok();

@@ -21,7 +21,17 @@ const TAIL_BYTES: u64 = 64 << 10;
 pub(super) fn path(state_dir: &Path, version_id: &VersionId, home: &Path) -> PathBuf {
     // Two homes may hold versions of one name.
     let digest = digest(&home.as_os_str().as_encoded_bytes());
-    state_dir.join("instances").join(format!("{version_id}-{}", &digest[..8])).join("comfyui.log")
+    in_dir(&root(state_dir).join(format!("{version_id}-{}", &digest[..8])))
+}
+
+/// Returns the directory that holds a directory for each instance.
+pub(super) fn root(state_dir: &Path) -> PathBuf {
+    state_dir.join("instances")
+}
+
+/// Returns the log in an instance's directory.
+pub(super) fn in_dir(dir: &Path) -> PathBuf {
+    dir.join("comfyui.log")
 }
 
 /// A custom node that ComfyUI looked at when it started.
@@ -66,6 +76,12 @@ fn reason(line: &str, path: &str) -> Option<String> {
         .or_else(|| after("Skip ", " module for custom nodes due to "))
         .or_else(|| after("Error while calling comfy_entrypoint in ", ": "))
         .or_else(|| after("Failed to execute startup-script: ", "/prestartup_script.py / "))
+}
+
+/// Returns what of a log belongs to the last start in it.
+pub(super) fn last_start(log: &str) -> &str {
+    // The line that ComfyUI writes when it has loaded all; what it did before that is of no interest.
+    log.rfind("Starting server").map_or(log, |start| &log[start..])
 }
 
 /// Opens an empty log at `path` for appending; what stood there goes to `<path>.1`. Blocks.

@@ -4,39 +4,67 @@
 //! ```text
 //!            ensure_ready                 answers
 //!   Down ────────────────▶ Starting ────────────────▶ Ready
-//!    ▲  │ Exited, Failed      │ dies, nobody waits,      │ dies, stop,
-//!    │  ▼                     ▼ stop                     ▼ another generation
-//!    └──────────────────── Stopping ◀────────────────────┘
+//!    ▲ │ Exited, Failed   ▲  │ dies, nobody waits,   │   │ dies, stop,
+//!    │ ▼                  │  ▼ stop                  │   ▼ another generation
+//!    └──── Paused ────────┴───────────── Stopping ◀──│────┘
+//!          (backoff)      └──────────────────────────┘ restarts itself (`os.execv`)
 //! ```
 //!
 //! Whether to start, to join a start or to answer at once is decided inside that task (`policy`): a
 //! caller that looked at a snapshot and then acted on it would race with all others. Others send a
 //! request and read what the task publishes. A start belongs to those who wait for it: when the last
-//! of them leaves, it is stopped. A ready process stays until it is stopped or dies; a death is told
-//! to all who work with it and never repaired here: the next caller starts it anew.
+//! of them leaves, it is stopped. A ready process stays until it is stopped or dies.
+//!
+//! That a ready process still gets anywhere is judged from looks at it (`look`, `health`). A death is told to
+//! all who work with it. If someone holds the instance (`usage`), it is started again, on the same port where
+//! that is free; else the next caller starts it. What dies again and again is started after longer and
+//! longer pauses, and then not any more for a while (`policy::may_start`).
 //!
 //! A home runs one generation, with one environment and one set of arguments. Who asks for others ends
 //! what runs, with the jobs on it.
+//!
+//! A daemon that is killed leaves its processes running, each with a `record`; the next daemon adopts them
+//! (`adopt`) before it serves. An orderly stop ends them.
 
+mod adopt;
 mod command;
+mod ending;
 mod error;
+mod gpu;
+mod health;
 mod instance;
 mod log;
+mod look;
+mod picture;
+pub mod placement;
 mod policy;
+mod ready;
+mod record;
+mod room;
 mod running;
+mod state;
+mod turn;
+mod usage;
 
 pub use error::SuperviseError;
+pub use gpu::{Gpu, Gpus};
+pub use health::Patience;
 pub use log::{NodeImport, node_imports};
+pub use ready::{Ended, Ready};
+pub use room::Limits;
 pub(crate) use running::blocking;
+pub use turn::Turn;
+pub use usage::{Held, Purpose};
 
-use crate::comfy::Comfy;
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
-use instance::{Published, Request};
+use instance::{Others, Owner, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{InstanceInfo, InstanceState};
+use proto::method::{Device, GpuInfo, InstanceInfo, InstanceState};
+use room::Room;
+use state::Published;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +72,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use usage::Usage;
 
 /// Requests that may queue up at one instance; beyond it callers wait.
 const QUEUE: usize = 64;
@@ -63,7 +92,9 @@ pub struct Launch {
     pub generation_dir: PathBuf,
     /// An `extra_model_paths.yaml` to load.
     pub extra_model_paths: Option<PathBuf>,
-    /// The whole environment of the process.
+    /// The environment that it inherits.
+    pub inherited: BTreeMap<String, String>,
+    /// What the version and its spec set on top of it.
     pub env: BTreeMap<String, String>,
     /// Arguments that the version asks for.
     pub extra_args: Vec<String>,
@@ -71,10 +102,14 @@ pub struct Launch {
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.
     pub listen: Option<String>,
+    /// What it computes on; the supervisor chooses.
+    pub device: Option<Device>,
 }
 
 impl Launch {
-    /// Returns a digest of what a spec may change without changing the generation.
+    /// Returns a digest of what a spec may change without changing the generation. What is inherited does
+    /// not count: it is one for the life of a daemon, and a daemon that was started from another shell than
+    /// the one before it is no reason to end what runs.
     fn settings(&self) -> String {
         digest(&(&self.env, &self.extra_args))
     }
@@ -88,9 +123,11 @@ pub struct Supervisor {
 
 #[derive(Debug)]
 struct Shared {
-    state_dir: PathBuf,
+    places: Places,
+    patience: Patience,
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
+    room: Arc<Room>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -99,50 +136,42 @@ struct Shared {
 struct Handle {
     requests: mpsc::Sender<Request>,
     published: watch::Receiver<Option<Published>>,
+    usage: Usage,
 }
 
-/// A ComfyUI that answers.
+/// Where things are.
 #[derive(Debug, Clone)]
-pub struct Ready {
-    /// The process.
-    pub info: InstanceInfo,
-    /// Its API.
-    pub comfy: Comfy,
-    /// Whether it had to be started, or was starting, when it was asked for.
-    pub started: bool,
-    /// Milliseconds that the caller waited for it.
-    pub start_ms: u64,
-    /// The custom nodes that it looked at when it started.
-    pub node_imports: Arc<[NodeImport]>,
-    published: watch::Receiver<Option<Published>>,
-}
-
-/// How a ready instance ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Why, in a few words.
-    pub reason: String,
-    /// Whether someone asked for it.
-    pub asked: bool,
-    /// The last lines of its log, if nobody asked for it.
-    pub tail: Vec<String>,
+struct Places {
+    /// Logs and records lie in `<state_dir>/instances/<version>-<digest of home>/`.
+    state_dir: PathBuf,
+    /// The daemon's socket.
+    socket: PathBuf,
 }
 
 impl Supervisor {
-    /// Returns a supervisor without instances. Logs go to
-    /// `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(state_dir: PathBuf) -> Self {
+    /// Returns a supervisor without instances, of the daemon that serves this socket and has this directory for
+    /// its state. Logs go to `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
+    pub fn new(
+        (state_dir, socket): (PathBuf, PathBuf),
+        gpus: Gpus,
+        limits: Limits,
+        patience: Patience,
+    ) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { state_dir, instances, tasks, ending }) }
+        let room = Arc::new(Room::new(gpus, limits));
+        let places = Places { state_dir, socket };
+        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
-    /// starting it otherwise. Cancelling `ctx` or dropping the future leaves the start to others who
-    /// wait for it; without any, it is stopped.
+    /// starting it otherwise, once there is room for it. Cancelling `ctx` or dropping the future leaves the
+    /// start to others who wait for it; without any, it is stopped.
     ///
     /// # Errors
     /// See [`SuperviseError`]. A process that dies is told at once, with the end of its log.
-    pub async fn ensure_ready(&self, ctx: &Ctx, launch: Launch) -> Result<Ready, SuperviseError> {
+    pub async fn ensure_ready(&self, ctx: &Ctx, mut launch: Launch) -> Result<Ready, SuperviseError> {
+        let asked = Instant::now();
+        let _admission = self.make_room(ctx, &mut launch).await?;
         let since = Instant::now();
         let version = launch.version_id.to_string();
         let mut handle = self.handle(&launch.home);
@@ -167,18 +196,19 @@ impl Supervisor {
         };
         // The task is gone, and with it every process it had.
         let answer = answer.map_err(|_| SuperviseError::ShuttingDown)??;
-        let ready = Ready {
-            info: answer.info,
-            comfy: answer.comfy,
-            started: answer.waited,
-            start_ms: millis(since.elapsed()),
-            node_imports: answer.node_imports,
-            published: handle.published,
-        };
+        let waited = (since - asked, since.elapsed());
+        let ready = Ready::new(answer, waited, handle, self.clone());
         if let Some(task) = shown {
             task.done(format!("answers at {}", ready.info.url));
         }
         Ok(ready)
+    }
+
+    /// Claims the instance of a home, whether it runs or not, until what is returned is dropped: whoever
+    /// claims before [`Self::ensure_ready`] finds it ready after. Waits while it is being ended to make
+    /// room for others. Cancel-safe.
+    pub async fn hold(&self, home: &Path, purpose: Purpose) -> Held {
+        self.handle(home).usage.hold(purpose).await
     }
 
     /// Returns every instance that was started since the daemon began, ended ones too.
@@ -193,11 +223,11 @@ impl Supervisor {
 
     /// Returns the place of the log of a version's ComfyUI in a home, whether it ran yet or not.
     pub fn log_path(&self, version_id: &VersionId, home: &Path) -> PathBuf {
-        log::path(&self.shared.state_dir, version_id, home)
+        log::path(&self.shared.places.state_dir, version_id, home)
     }
 
-    /// Stops the instance of a home and waits until it is gone; returns whether there was one.
-    /// Bounded by [`GRACE`] and a few seconds more.
+    /// Stops the instance of a home and waits until it is gone; returns whether there was one. Its deaths are
+    /// forgotten. Bounded by [`GRACE`] and a few seconds more.
     pub async fn stop(&self, home: &Path) -> bool {
         let Some(handle) = self.lock().get(home).cloned() else { return false };
         let (reply, answer) = oneshot::channel();
@@ -216,16 +246,34 @@ impl Supervisor {
     }
 
     fn handle(&self, home: &Path) -> Handle {
-        self.lock()
-            .entry(home.to_owned())
-            .or_insert_with(|| {
-                let (requests, received) = mpsc::channel(QUEUE);
-                let (publish, published) = watch::channel(None);
-                let Shared { state_dir, tasks, ending, .. } = &*self.shared;
-                tasks.spawn(instance::own(state_dir.clone(), received, publish, ending.clone()));
-                Handle { requests, published }
-            })
-            .clone()
+        self.lock().entry(home.to_owned()).or_insert_with(|| self.own(|owner| owner)).clone()
+    }
+
+    /// Starts the task that owns a home's process.
+    fn own(&self, begin: impl FnOnce(Owner) -> Owner) -> Handle {
+        let (requests, received) = mpsc::channel(QUEUE);
+        let (publish, published) = watch::channel(None);
+        let Shared { places, patience, room, tasks, ending, .. } = &*self.shared;
+        let usage = Usage::new(room.changed.clone());
+        let others = Others { places: places.clone(), patience: *patience, gpus: room.gpus.clone() };
+        let owner = begin(Owner::new(others, publish, usage.clone()));
+        tasks.spawn(owner.run(received, ending.clone()));
+        Handle { requests, published, usage }
+    }
+
+    /// Returns the GPUs that may be used.
+    pub async fn gpus(&self) -> Vec<GpuInfo> {
+        let told = |gpu: Gpu| GpuInfo {
+            index: gpu.index,
+            name: gpu.name,
+            total_bytes: gpu.total,
+            free_bytes: gpu.free,
+        };
+        self.shared.room.gpus.look().await.into_iter().map(told).collect()
+    }
+
+    fn room(&self) -> &Arc<Room> {
+        &self.shared.room
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Handle>> {
@@ -236,38 +284,26 @@ impl Supervisor {
 
 impl Handle {
     fn info(&self) -> Option<InstanceInfo> {
-        self.published.borrow().as_ref().map(|published| published.info.clone())
+        let info = self.published.borrow().as_ref().map(|published| published.info.clone())?;
+        Some(InstanceInfo { leases: self.usage.leases(), workflows: self.usage.workflows(), ..info })
     }
 }
 
-impl Ready {
-    /// Waits until this very process is no longer ready, and tells why. Cancel-safe.
-    pub async fn ended(&self) -> Ended {
-        let mut published = self.published.clone();
-        let gone = |now: &Option<Published>| now.as_ref().is_none_or(|now| now.info.state != self.info.state);
-        // An error means that the instance's task is gone: it ends only after the process.
-        let last = published.wait_for(gone).await.ok().and_then(|now| (*now).clone());
-        match last {
-            Some(Published {
-                info: InstanceInfo { state: InstanceState::Failed { reason }, .. },
-                tail,
-                ..
-            }) => Ended { reason, asked: false, tail: tail.to_vec() },
-            _ => Ended { reason: "it was stopped".to_owned(), asked: true, tail: Vec::new() },
-        }
-    }
-}
-
-/// Shows a start to the one who waits for it.
+/// Shows a start, or the pause before it, to the one who waits for it.
 fn show(ctx: &Ctx, shown: &mut Option<Task>, published: &Published) {
-    if !matches!(published.info.state, InstanceState::Starting { .. }) {
+    let paused = matches!(published.info.state, InstanceState::Failed { .. }) && !published.said.is_empty();
+    if !paused && !matches!(published.info.state, InstanceState::Starting { .. }) {
         return;
     }
     let task = shown.get_or_insert_with(|| {
         ctx.progress.phase("start");
         ctx.progress.task(TaskKind::Instance, published.info.version_id.as_str(), Unit::Nothing)
     });
-    task.detail(published.said.clone());
+    if paused {
+        task.waiting(published.said.clone());
+    } else {
+        task.detail(published.said.clone());
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

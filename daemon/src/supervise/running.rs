@@ -3,51 +3,53 @@
 use super::error::SuperviseError;
 use super::log::{self, NodeImport};
 use super::policy::Identity;
-use super::{Launch, command, millis};
+use super::record::Record;
+use super::{Launch, Places, command};
 use crate::comfy::Comfy;
-use crate::process::Process;
+use crate::process::{Birth, Process, ProcessError};
 use proto::method::{InstanceInfo, InstanceState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::task::spawn_blocking;
 
 /// A process and what belongs to it, from its start to its end.
+#[derive(Debug)]
 pub(super) struct Running {
     pub(super) process: Process,
-    pub(super) launch: Box<Launch>,
-    pub(super) identity: Identity,
+    pub(super) record: Record,
     pub(super) comfy: Comfy,
-    pub(super) url: String,
     pub(super) log: PathBuf,
+    /// Where in its log the words of its present start begin.
+    pub(super) log_start: u64,
+    /// Whether an earlier daemon started it.
+    pub(super) adopted: bool,
+    /// How often it was started again since it last ended well.
+    pub(super) restarts: u32,
 }
 
 impl Running {
     pub(super) fn info(&self, state: InstanceState) -> InstanceInfo {
+        let record = &self.record;
         InstanceInfo {
-            version_id: self.launch.version_id.clone(),
-            home: self.launch.home.display().to_string(),
-            generation: self.launch.generation.clone(),
+            version_id: record.version_id.clone(),
+            home: record.home.display().to_string(),
+            generation: record.identity.generation.clone(),
             state,
-            url: self.url.clone(),
+            url: record.url.clone(),
             log: self.log.display().to_string(),
+            device: record.device.clone(),
+            leases: 0,
+            workflows: 0,
+            restarts: self.restarts,
+            adopted: self.adopted,
         }
     }
 
-    pub(super) fn starting(&self, since: Instant) -> InstanceState {
-        InstanceState::Starting { pid: self.process.pid(), for_ms: millis(since.elapsed()) }
-    }
-
-    pub(super) fn ready(&self, start_ms: u64) -> InstanceState {
-        InstanceState::Ready { pid: self.process.pid(), start_ms }
-    }
-
-    pub(super) fn answer(&self, start_ms: u64, waited: bool, node_imports: &Arc<[NodeImport]>) -> Answer {
-        Answer {
-            info: self.info(self.ready(start_ms)),
-            comfy: self.comfy.clone(),
-            waited,
-            node_imports: node_imports.clone(),
+    /// Writes its record. Without one it works as well, but the next daemon would not know it.
+    pub(super) async fn write_record(&self) {
+        let (record, log) = (self.record.clone(), self.log.clone());
+        if let Err(error) = blocking(move || record.write(&log)).await {
+            tracing::warn!(error = %error, source = %error.source, "a ComfyUI process is not recorded");
         }
     }
 }
@@ -59,25 +61,49 @@ pub(super) struct Answer {
     pub(super) comfy: Comfy,
     pub(super) waited: bool,
     pub(super) node_imports: Arc<[NodeImport]>,
+    /// Which of the home's times of being ready this is.
+    pub(super) serving: u64,
 }
 
-/// Starts the process of a launch. Does not wait for it.
-pub(super) async fn spawn(state_dir: &Path, launch: Box<Launch>) -> Result<Running, SuperviseError> {
+/// Starts the process of a launch, on `same_port` if that is free and no other is asked for: then those who
+/// know its address find it again. Does not wait for it.
+pub(super) async fn spawn(
+    places: &Places,
+    launch: Box<Launch>,
+    same_port: Option<u16>,
+) -> Result<Running, SuperviseError> {
     let listen = launch.listen.clone().unwrap_or_else(|| command::LOOPBACK.to_owned());
-    let port = free_port(&listen, launch.port).await?;
+    let port = match (launch.port, same_port) {
+        (None, Some(port)) if command::free_port(&listen, Some(port)).await.is_ok() => port,
+        (asked, _) => free_port(&listen, asked).await?,
+    };
     let url = command::url(&listen, port);
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
-    let log = log::path(state_dir, &launch.version_id, &launch.home);
+    let log = log::path(&places.state_dir, &launch.version_id, &launch.home);
     let identity =
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
-    blocking(move || {
+    let socket = places.socket.clone();
+    let running = blocking(move || {
         let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
         let file = log::open(&log).map_err(Arc::new)?;
         let process = Process::spawn(&command, &file).map_err(Arc::new)?;
         tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
-        Ok(Running { process, launch, identity, comfy, url, log })
+        let unknown = |source| ProcessError::Wait { program: command.program.display().to_string(), source };
+        let birth = Birth::of(process.pid()).map_err(unknown).map_err(Arc::new)?;
+        let record = Record::new(&socket, birth, &launch, identity, url);
+        Ok::<_, SuperviseError>(Running {
+            process,
+            record,
+            comfy,
+            log,
+            log_start: 0,
+            adopted: false,
+            restarts: 0,
+        })
     })
-    .await
+    .await?;
+    running.write_record().await;
+    Ok(running)
 }
 
 async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseError> {

@@ -18,6 +18,36 @@ pub struct InstanceInfo {
     pub url: String,
     /// Its log file.
     pub log: String,
+    /// What it computes on, once that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// Claims on it that last (`warm`).
+    #[serde(default)]
+    pub leases: usize,
+    /// Workflows on it, waiting ones included: it is busy while there are any.
+    #[serde(default)]
+    pub workflows: usize,
+    /// How often it was started again since it last ended well.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether an earlier daemon started it.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+/// What a ComfyUI computes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// One GPU.
+    Gpu {
+        /// Its number, as the driver counts.
+        index: u32,
+    },
+    /// All GPUs there are, as the spec's own arguments say.
+    Any,
 }
 
 /// How a ComfyUI process stands.

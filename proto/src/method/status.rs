@@ -28,6 +28,12 @@ pub struct StatusAnswer {
     pub jobs: Vec<JobInfo>,
     /// ComfyUI processes.
     pub instances: Vec<InstanceInfo>,
+    /// Workflows that wait or run.
+    #[serde(default)]
+    pub workflows: Vec<WorkflowInfo>,
+    /// The GPUs of this machine.
+    #[serde(default)]
+    pub gpus: Vec<GpuInfo>,
 }
 
 /// A realize under way.
@@ -41,4 +47,44 @@ pub struct JobInfo {
     pub phase: String,
     /// Number of clients that wait for it.
     pub waiting: usize,
+}
+
+/// A workflow that waits or runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowInfo {
+    /// The job.
+    pub job_id: String,
+    /// The version.
+    pub version_id: VersionId,
+    /// How far it is.
+    pub state: WorkflowState,
+    /// Milliseconds since it was asked for.
+    pub for_ms: u64,
+}
+
+/// How far a workflow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkflowState {
+    /// Its ComfyUI is being made ready.
+    Preparing,
+    /// It waits behind others.
+    Queued,
+    /// ComfyUI has it.
+    Running,
+    /// Its outputs are brought where they belong.
+    Delivering,
+}
+
+/// A GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuInfo {
+    /// Its number, as the driver counts.
+    pub index: u32,
+    /// What it is called.
+    pub name: String,
+    /// Its memory, in bytes.
+    pub total_bytes: u64,
+    /// What of it nobody uses, in bytes.
+    pub free_bytes: u64,
 }

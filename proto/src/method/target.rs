@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Which version, seen from where. Part of most parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// A version id, or the path of a spec that ends in `.json`.
     pub version: String,

@@ -6,7 +6,12 @@ import threading
 import time
 import traceback
 
+import folder_paths
 from nodes import NODE_CLASS_MAPPINGS, Interrupted, say
+
+
+class OutOfMemoryError(RuntimeError):
+    """Stands for PyTorch's."""
 
 
 def is_link(value):
@@ -74,8 +79,8 @@ def check(prompt, node, found):
 class Executor:
     """The queue and the one worker thread."""
 
-    def __init__(self, send, misbehaviour):
-        self.send, self.misbehaviour = send, misbehaviour
+    def __init__(self, send, misbehaviour, restart):
+        self.send, self.misbehaviour, self.restart = send, misbehaviour, restart
         self.pending, self.running, self.history, self.cache = [], [], {}, {}
         self.changed = threading.Condition()
         self.interrupted, self.current, self.number = False, None, 0
@@ -86,21 +91,36 @@ class Executor:
             self.pending.append([self.number, prompt_id, prompt, extra, outputs])
             self.changed.notify()
 
+    def meets(self, word):
+        """Tells whether it misbehaves this time; counted in a file, since the process may not live on."""
+        if word not in self.misbehaviour:
+            return False
+        marks = os.path.join(folder_paths.directories["output"], f".{word}")
+        with open(marks, "a+b") as file:
+            file.write(b".")
+            return file.tell() <= self.misbehaviour[word]
+
     def work(self):
-        while True:
+        while "worker_gone" not in self.misbehaviour:
             with self.changed:
                 self.changed.wait_for(lambda: self.pending)
                 item = self.pending.pop(0)
-                if "forget" in self.misbehaviour:
+                if self.meets("forget"):
                     continue
                 self.running.append(item)
             _, prompt_id, prompt, extra, outputs = item
             self.client, self.prompt_id, self.messages, self.interrupted = extra.get("client_id"), prompt_id, [], False
-            if "worker_dies" in self.misbehaviour:
+            if self.meets("worker_dies"):
                 return say("Exception in thread Thread-1 (prompt_worker):\nTraceback (most recent call last):\nKeyError: '5'")
-            if "die_running" in self.misbehaviour:
+            if self.meets("worker_exits"):
+                raise SystemExit
+            if self.meets("wedge"):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if self.meets("exec_restart"):
+                self.restart()
+            if self.meets("die_running"):
                 say("RuntimeError: CUDA error: an illegal memory access was encountered")
-                os.kill(os.getpid(), signal.SIGABRT)
+                os.abort()
             ui = self.execute(prompt, outputs)
             completed = self.messages[-1][0] == "execution_success"
             with self.changed:
@@ -116,6 +136,11 @@ class Executor:
         cached = [node for node in prompt if self.signature(prompt, node) in self.cache]
         self.message("execution_cached", nodes=cached)
         try:
+            self.current = next(iter(prompt))
+            if self.meets("oom"):
+                raise OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)")
+            if self.meets("cuda_error"):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             for output in outputs:
                 self.node(prompt, output, results, ui)
             self.message("execution_success")
@@ -150,8 +175,11 @@ class Executor:
         return results[node]
 
     def signature(self, prompt, node):
+        declared = {name for group in NODE_CLASS_MAPPINGS[prompt[node]["class_type"]].INPUT_TYPES().values()
+                    for name in group}
         inputs = {name: [self.signature(prompt, value[0]), value[1]] if is_link(value) else value
-                  for name, value in prompt[node]["inputs"].items()}
+                  for name, value in prompt[node]["inputs"].items()
+                  if name in declared or "old_names" not in self.misbehaviour}
         return json.dumps([prompt[node]["class_type"], inputs], sort_keys=True)
 
     def progress(self, value, maximum):

@@ -2,13 +2,23 @@
 
 FAKE_COMFYUI holds words, separated by commas, that make it misbehave:
 
+die_importing             ends with status 1 while it imports custom nodes
 die_starting, exit_zero   ends before it answers, with status 1 or 0
 never_ready, slow_start   does not answer, or not before there is a file `go` in the input directory
 port_race                 finds its port taken at its first start
 ignore_term, grandchild   ignores SIGTERM; leaves a child that holds the log open
-lose_ws                   closes each client's socket at the first message and never opens it again
+lose_ws                   closes each client's socket at the first message of a prompt and never opens it again
 die_running, worker_dies  the process, or only its worker thread, dies at the first prompt
+worker_exits, worker_gone its worker thread ends without a word, at the first prompt or before it
+wedge                     stops at the first prompt and neither answers nor does anything
+exec_restart              becomes itself anew at the first prompt, as ComfyUI-Manager does
 forget                    drops prompts from the queue
+oom, cuda_error           the first node of a prompt fails as PyTorch does
+cut_post                  takes a prompt and closes the connection without an answer
+old_names                 tells an output node's earlier files whatever other inputs it has
+stuck                     ignores interruptions
+
+`word=n` misbehaves at the first n prompts only, over all processes of a home.
 """
 import base64
 import hashlib
@@ -29,7 +39,8 @@ import folder_paths
 import nodes
 from execution import Executor, validate
 
-MISBEHAVIOUR = set(filter(None, os.environ.get("FAKE_COMFYUI", "").split(",")))
+WORDS = [word.partition("=") for word in filter(None, os.environ.get("FAKE_COMFYUI", "").split(","))]
+MISBEHAVIOUR = {word: int(count or 1 << 30) for word, _, count in WORDS}
 sockets = {}
 seen_clients = set()
 
@@ -63,21 +74,31 @@ def send(client, message):
     socket = sockets.get(client)
     if socket is None:
         return
-    payload = json.dumps(message).encode()
-    length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack(">H", len(payload))
-    if len(payload) > 0xFFFF:
-        length = b"\x7f" + struct.pack(">Q", len(payload))
     try:
         if "lose_ws" in MISBEHAVIOUR:
             sockets.pop(client)
             socket.shutdown(2)
         else:
-            socket.sendall(b"\x81" + length + payload)
+            socket.sendall(frame(message))
     except OSError:
         sockets.pop(client, None)
 
 
-executor = Executor(send, MISBEHAVIOUR)
+def frame(message):
+    payload = json.dumps(message).encode()
+    length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack(">H", len(payload))
+    if len(payload) > 0xFFFF:
+        length = b"\x7f" + struct.pack(">Q", len(payload))
+    return b"\x81" + length + payload
+
+
+def restart():
+    """What ComfyUI-Manager does at /manager/reboot: the same process executes ComfyUI anew."""
+    nodes.say("Restarting...")
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+executor = Executor(send, MISBEHAVIOUR, restart)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -118,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(list(folder_paths.folder_names_and_paths))
         elif verb == "view":
             self.view(query)
+        elif verb == "manager" and rest == ["reboot"]:
+            restart()
         elif verb == "ws":
             self.websocket(query.get("clientId"))
         else:
@@ -134,6 +157,9 @@ class Handler(BaseHTTPRequestHandler):
             if failure:
                 return self.answer({"error": failure, "node_errors": node_errors}, 400)
             executor.put(data["prompt_id"], data["prompt"], {"client_id": data.get("client_id")}, outputs)
+            if executor.meets("cut_post"):
+                self.close_connection = True
+                return self.connection.shutdown(2)
             self.answer({"prompt_id": data["prompt_id"], "number": 0, "node_errors": node_errors})
         elif verb == "queue":
             with executor.changed:
@@ -141,7 +167,13 @@ class Handler(BaseHTTPRequestHandler):
             self.answer()
         elif verb == "interrupt":
             running = [item[1] for item in executor.running]
-            executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
+            if "stuck" not in MISBEHAVIOUR:
+                executor.interrupted = executor.interrupted or data.get("prompt_id", running[:1]) in running
+            self.answer()
+        elif verb == "free":
+            nodes.say("freed")
+            executor.cache.clear()
+            nodes.say("freed")
             self.answer()
         else:
             self.answer(status=404)
@@ -191,6 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         sockets[client] = self.connection
+        self.connection.sendall(frame({"type": "status", "data": {"status": {}, "sid": client}}))
         while self.rfile.read(1):
             pass
         self.close_connection = True
@@ -204,6 +237,8 @@ def info(name, cls):
 if __name__ == "__main__":
     nodes.say("ComfyUI version: fake")
     nodes.load_custom_nodes()
+    if "die_importing" in MISBEHAVIOUR:
+        raise ImportError("libcudart.so.12: cannot open shared object file")
     misbehave()
     threading.Thread(target=executor.work, daemon=True).start()
     server = ThreadingHTTPServer((args.listen.split(",")[0], args.port), Handler)

@@ -18,7 +18,22 @@ pub const ACCESS_KEY: &str = "AKIATEST";
 pub struct Bucket {
     /// What it holds.
     pub files: FileServer,
-    refusal: Arc<Mutex<Option<Refusal>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    refusal: Mutex<Option<Refusal>>,
+    puts: Mutex<Vec<(String, Put)>>,
+}
+
+/// An object that was put there.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// Its media type.
+    pub content_type: String,
+    /// What it holds.
+    pub content: Vec<u8>,
 }
 
 /// Why a signed request is refused.
@@ -35,9 +50,9 @@ pub enum Refusal {
 impl Bucket {
     /// Starts a store without objects on a free port.
     pub fn start() -> Self {
-        let refusal: Arc<Mutex<Option<Refusal>>> = Arc::default();
-        let guard = from_fn_with_state(refusal.clone(), guard);
-        Self { files: FileServer::start_with(|router| router.layer(guard)), refusal }
+        let shared: Arc<Shared> = Arc::default();
+        let guard = from_fn_with_state(shared.clone(), guard);
+        Self { files: FileServer::start_with(|router| router.layer(guard)), shared }
     }
 
     /// Returns its address, as for `AWS_ENDPOINT_URL`.
@@ -47,18 +62,22 @@ impl Bucket {
 
     /// Refuses every request from now on, or none.
     pub fn refuse(&self, refusal: Option<Refusal>) {
-        *self.refusal.lock().expect("no panic with the lock held") = refusal;
+        *self.shared.refusal.lock().expect("no panic with the lock held") = refusal;
+    }
+
+    /// Returns the paths and objects that were put there, in order.
+    pub fn puts(&self) -> Vec<(String, Put)> {
+        self.shared.puts.lock().expect("no panic with the lock held").clone()
     }
 }
 
-async fn guard(
-    State(refusal): State<Arc<Mutex<Option<Refusal>>>>,
-    mut request: Request,
-    next: Next,
-) -> Response<Body> {
-    let refusal = *refusal.lock().expect("no panic with the lock held");
+async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response<Body> {
+    let refusal = *shared.refusal.lock().expect("no panic with the lock held");
     if let Some(refused) = refuse(request.headers(), refusal) {
         return refused;
+    }
+    if request.method() == Method::PUT {
+        return put(&shared, request).await;
     }
     let wanted = request.headers().get("if-match").cloned();
     if request.method() == Method::HEAD {
@@ -73,6 +92,18 @@ async fn guard(
         }
         _ => response,
     }
+}
+
+async fn put(shared: &Shared, request: Request) -> Response<Body> {
+    let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    let path = request.uri().path().to_owned();
+    let Ok(content) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
+        return error(400, "IncompleteBody", "The body broke off.");
+    };
+    let put = Put { content_type, content: content.to_vec() };
+    shared.puts.lock().expect("no panic with the lock held").push((path, put));
+    answer(200, &[("etag", "\"1\"")], "")
 }
 
 fn refuse(headers: &HeaderMap, refusal: Option<Refusal>) -> Option<Response<Body>> {

@@ -12,8 +12,7 @@ pub mod lfs;
 pub mod pod;
 pub mod process;
 pub mod proxy;
-#[cfg(test)]
-mod raw;
+pub mod raw;
 pub mod script_daemon;
 mod seen;
 mod serve;

@@ -1,23 +1,24 @@
 //! The verbs, one file each. A method reads its parameters, asks the rooms, shapes the answer.
 
+use super::leases::Leases;
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::realize::{InUse, Request};
+use crate::realize::Request;
 use crate::resolve::Mode;
 use crate::store::places::Home;
-use crate::store::specs::{self, Loaded};
+use crate::store::specs::Loaded;
 use proto::error::METHOD_NOT_FOUND;
 use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
-use std::sync::Arc;
 
 mod hello;
 mod list;
 mod logs;
 mod plan;
 mod realize;
+mod release;
 mod resolve;
 mod run;
 mod show;
@@ -26,14 +27,22 @@ mod status;
 mod stop;
 mod test;
 mod ui;
+mod warm;
+
+/// The parts that a method works with, and what its connection holds.
+pub(super) struct Client<'a> {
+    pub(super) daemon: &'a Daemon,
+    pub(super) leases: &'a Leases,
+}
 
 /// Runs the method of that name.
 pub(super) async fn call(
-    daemon: &Daemon,
+    client: &Client<'_>,
     ctx: &Ctx,
     method: &str,
     params: Option<&RawValue>,
 ) -> Result<Box<RawValue>, RpcError> {
+    let Client { daemon, leases } = client;
     match method {
         verb::Hello::NAME => reply::<verb::Hello>(Ok(hello::hello(daemon, &read(params)?))),
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
@@ -42,7 +51,9 @@ pub(super) async fn call(
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
-        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?))),
+        verb::Warm::NAME => reply::<verb::Warm>(warm::warm(daemon, leases, ctx, read(params)?).await),
+        verb::Release::NAME => reply::<verb::Release>(Ok(release::release(leases, &read(params)?))),
+        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
@@ -74,18 +85,12 @@ fn failure(error: &Error) -> RpcError {
 
 /// Reads the spec that a call names and finds its home.
 fn load(daemon: &Daemon, target: &Target) -> Result<(Loaded, Home), Error> {
-    let loaded = specs::load(&daemon.config, target)?;
-    let home = Home::find(&daemon.config, &loaded.spec.version_id, target.comfy_home.as_deref())?;
-    Ok((loaded, home))
+    daemon.starter.load(target)
 }
 
-/// Makes the request of a realize, for a call that may be offline for its own reasons, the daemon's or
-/// the spec's.
+/// Makes the request of a realize.
 fn request(daemon: &Daemon, loaded: &Loaded, home: Home, mode: Mode) -> Request {
-    let offline = mode.offline || daemon.config.offline || loaded.spec.options.offline;
-    let supervisor = daemon.supervisor.clone();
-    let in_use = InUse::new(move || supervisor.instances());
-    Request { spec: Arc::new(loaded.spec.clone()), home, mode: Mode { offline, ..mode }, in_use }
+    daemon.starter.request(loaded, home, mode)
 }
 
 /// Words for a spec's warnings.

@@ -1,28 +1,41 @@
 //! `run`: runs a workflow and returns everything it put out.
 
-use super::{load, request};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::resolve::Mode;
-use crate::run::{self as room, Graph, RunRequest};
-use crate::start::{Address, start};
-use proto::method::{Method as _, Run, RunAnswer};
+use crate::rpc::methods::load;
+use crate::run::{Failure, RunRequest, Start, Up, input_dir};
+use crate::start::{Address, Started, Wanted};
+use crate::supervise::Purpose;
+use proto::method::{Run, RunAnswer};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
-    let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
-    let parts = (request, Address::default());
-    // Before minutes of loading: a workflow that cannot run is refused at once.
-    let workflow = serde_json::from_str(params.workflow.get());
-    let graph = Graph::parse(workflow.map_err(|source| Error::Params { method: Run::NAME, source })?)?;
-    let (_, ready) = start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, parts).await?;
     let request = RunRequest {
-        graph,
+        version_id: loaded.spec.version_id.clone(),
+        input_dir: input_dir(&home.root, &loaded.spec.options.extra_args),
+        home: home.root.clone(),
+        workflow: params.workflow,
+        job_id: params.job_id,
         inputs: params.inputs,
+        api_key: params.comfy_org_api_key,
+        deliver: params.deliver,
         output_dir: params.output_dir.map(Into::into),
         timeout: params.timeout_s.map(Duration::from_secs),
     };
-    Ok(room::workflow(ctx, &ready, request).await?)
+    let (target, offline) = (params.target, params.offline);
+    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
+    let starter = daemon.starter.clone();
+    let start: Start = Box::new(move |ctx| {
+        let (starter, wanted) = (starter.clone(), wanted.clone());
+        Box::pin(async move {
+            let warm = starter.warm(&ctx, wanted).await;
+            let warm = warm.map_err(|error| Arc::new(error) as Arc<dyn Failure>)?;
+            let Started { ready, held, how, .. } = warm;
+            Ok(Up { ready, held, how })
+        })
+    });
+    Ok(daemon.workflows.run(ctx, request, start).await?)
 }

@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use proto::method::{Status, StatusAnswer};
 use std::path::Path;
 
-pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
+pub(super) async fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
     let config = &daemon.config;
     let mut places: Vec<(&str, &Path)> = vec![
         ("homes", &config.homes),
@@ -28,5 +28,7 @@ pub(super) fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
             .collect(),
         jobs: daemon.jobs.list(),
         instances: daemon.supervisor.instances(),
+        workflows: daemon.workflows.list(),
+        gpus: daemon.supervisor.gpus().await,
     }
 }

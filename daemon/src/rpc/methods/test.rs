@@ -1,26 +1,25 @@
 //! `test`: proves that a version works.
 
-use super::{load, request};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::realize::Realization;
-use crate::resolve::Mode;
 use crate::run;
-use crate::start::{Address, start};
+use crate::start::{Address, Wanted};
 use crate::store::inspect::file_size;
+use crate::supervise::Purpose;
 use proto::Lock;
 use proto::method::{Check, CheckOutcome, Test, TestAnswer};
+use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
-    let (loaded, home) = load(daemon, &params.target)?;
-    let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
-    let parts = (request, Address::default());
-    let (realization, ready) = start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, parts).await?;
-    let (present, mut checks) = present(&realization);
-    checks.extend(run::checks(ctx, &ready, &present).await?);
+    let (target, offline) = (params.target, params.offline);
+    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
+    let started = daemon.starter.start(ctx, wanted).await?;
+    let (present, mut checks) = present(&started.realization);
+    checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);
-    Ok(TestAnswer { version_id: loaded.spec.version_id, passed, checks })
+    Ok(TestAnswer { version_id: started.version_id, passed, checks })
 }
 
 /// Returns the lock without what is not here, and a check for each such thing: what offline mode could

@@ -1,18 +1,16 @@
 //! `ui`: starts ComfyUI for a person and leaves it running.
 
-use super::{load, request};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::resolve::Mode;
-use crate::start::{Address, start};
+use crate::start::{Address, Wanted};
+use crate::supervise::Purpose;
 use proto::method::{Ui, UiAnswer};
 
 pub(super) async fn ui(daemon: &Daemon, ctx: &Ctx, params: Ui) -> Result<UiAnswer, Error> {
-    let (loaded, home) = load(daemon, &params.target)?;
-    let request = request(daemon, &loaded, home, Mode { update: false, offline: params.offline });
     let address = Address { port: params.port, listen: params.listen };
-    let (_, ready) =
-        start(ctx, &daemon.sources, &daemon.jobs, &daemon.supervisor, (request, address)).await?;
-    Ok(UiAnswer { already_running: !ready.started, instance: ready.info })
+    let (target, offline) = (params.target, params.offline);
+    let wanted = Wanted { target, offline, address, purpose: Purpose::Lease };
+    let started = daemon.starter.start(ctx, wanted).await?;
+    Ok(UiAnswer { already_running: !started.ready.started, instance: started.ready.info })
 }

@@ -21,9 +21,8 @@ pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;
 
-use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::source::http::{Http, Retries, Timeouts};
+use crate::source::http::{Http, Retries};
 use crate::store::commit;
 use hosts::Hosts;
 use links::Entry;
@@ -68,11 +67,6 @@ pub enum Fetched {
 }
 
 impl Models {
-    /// Makes a client with the tokens and mirrors of `config`. Touches no disk.
-    pub fn new(config: &Config) -> Self {
-        Self::with_http(Http::new(config.hosts.clone(), Timeouts::default()))
-    }
-
     /// Fetches through the given client.
     pub fn with_http(http: Http) -> Self {
         Self { hosts: Hosts::new(http), limits: Limits::default() }

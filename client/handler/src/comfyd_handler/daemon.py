@@ -1,0 +1,113 @@
+"""Connects to comfyd, and starts it when nobody listens, by comfyctl's rules (client/src/daemon.rs).
+
+Two may start a daemon at once. The daemon's own lock decides: the second one ends with the status of
+"busy", and whoever started it goes on to ask for the first one's socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+
+from .connection import Connection
+from .errors import Disconnected, Failure
+from .settings import Settings
+
+_START_LIMIT_S = 10.0
+_POLL_S = 0.01
+_RESTART_PAUSE_S = 0.25
+"""While an old daemon is on its way out it still holds its lock."""
+
+_HELLOS = 3
+"""A daemon that is stopping may still take a connection and drop it: then nobody listened."""
+
+_BUSY = 9
+"""Exit status when another daemon has the lock (proto/src/error.rs)."""
+
+_LOG_LINES = 20
+
+
+async def connect(settings: Settings) -> Connection:
+    """Returns a connection to the daemon. Raises `Failure` when there is none and none can be started."""
+    for _ in range(_HELLOS):
+        try:
+            return await _open(settings)
+        except Disconnected:
+            continue
+    raise Failure(f"comfyd hangs up on `{settings.socket}`", kind="unavailable")
+
+
+async def _open(settings: Settings) -> Connection:
+    try:
+        try:
+            return await Connection.open(settings.socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return await _Start(settings).run()
+    except OSError as error:
+        raise Failure(f"failed to connect to `{settings.socket}`: {error.strerror}", kind="unavailable") from error
+
+
+class _Start:
+    """One attempt to have a daemon that listens."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = settings.state_dir / "comfyd.log"
+
+    async def run(self) -> Connection:
+        deadline = time.monotonic() + _START_LIMIT_S
+        child, log_end = self._spawn()
+        while time.monotonic() < deadline:
+            # In this order: a daemon that ended may have ended because another one listens.
+            status = child.poll()
+            try:
+                return await Connection.open(self._settings.socket)
+            except (FileNotFoundError, ConnectionRefusedError):
+                pass
+            if status is None:
+                await asyncio.sleep(_POLL_S)
+            elif status == _BUSY:
+                await asyncio.sleep(_RESTART_PAUSE_S)
+                child, log_end = self._spawn()
+            else:
+                raise self._died(status, log_end)
+        raise self._failure(f"comfyd did not listen within {_START_LIMIT_S:.0f} s")
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], int]:
+        """Spawns the daemon; returns it, and where in the log its first line will be."""
+        try:
+            self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            log = open(self._log, "ab", opener=_private)
+        except OSError as error:
+            raise Failure(f"failed to open `{self._log}`: {error.strerror}", kind="disk") from error
+        with log:
+            log_end = log.tell()
+            try:
+                child = subprocess.Popen(
+                    [self._settings.program, "--background"],
+                    env=os.environ | {"COMFYD_SOCKET": str(self._settings.socket)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # What ends the worker's group does not reach it: jobs are drained with its help.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                text = f"failed to start the daemon `{self._settings.program}`: {error.strerror}"
+                raise Failure(text, kind="unavailable", details=["hint: name it with COMFYD_BIN"]) from error
+            return child, log_end
+
+    def _died(self, status: int, log_end: int) -> Failure:
+        with open(self._log, "rb") as log:
+            log.seek(log_end)
+            lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+        return self._failure(f"comfyd ended with {status} before it listened", lines)
+
+    def _failure(self, text: str, lines: list[str] | None = None) -> Failure:
+        return Failure(text, kind="unavailable", details=[*(lines or []), f"hint: its log is `{self._log}`"])
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,82 @@
+//! What the system tells of a process in `/proc` (proc_pid_stat(5)).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io::{Error, Result};
+
+/// What tells a process from every other one: numbers are used again, and each boot counts anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, in clock ticks after the boot.
+    pub started: u64,
+    /// Names the boot.
+    pub boot_id: String,
+}
+
+/// What a process has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Processor time of all its threads, in clock ticks: hundredths of a second.
+    pub ticks: u64,
+    /// How often it had to wait for a page to be read.
+    pub major_faults: u64,
+    /// Differs for each program that the process executes one after another (where its stack begins, which
+    /// is drawn by lot). Zero where the system does not tell.
+    pub image: u64,
+}
+
+impl Birth {
+    /// Returns the birth of a process that runs, or is dead and not yet reaped. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let started = status(pid)?.field(22)?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        Ok(Self { pid, started, boot_id: boot_id.trim().to_owned() })
+    }
+}
+
+impl Effort {
+    /// Returns what a process has done so far. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let status = status(pid)?;
+        let ticks = status.field(14)?.saturating_add(status.field(15)?);
+        Ok(Self { ticks, major_faults: status.field(12)?, image: status.field(28)? })
+    }
+}
+
+/// Returns the threads of a process; none when there is no such process. Blocks for a moment.
+pub fn threads(pid: u32) -> BTreeSet<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A process's line in `/proc/<pid>/stat`, from its third field on.
+pub(super) struct Status(String);
+
+pub(super) fn status(pid: u32) -> Result<Status> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is a name in brackets, which may hold anything.
+    let rest = line.rsplit_once(") ").map(|(_, rest)| rest.to_owned());
+    rest.map(Status).ok_or_else(|| Error::other("no line of proc_pid_stat(5)"))
+}
+
+impl Status {
+    /// Tells whether the process lives and leads the group of its own number.
+    pub(super) fn leads_its_group(&self, pid: u32) -> bool {
+        !self.0.starts_with(['Z', 'X']) && self.field(5).is_ok_and(|group| group == u64::from(pid))
+    }
+
+    /// Returns a field by its number in proc_pid_stat(5).
+    fn field(&self, number: usize) -> Result<u64> {
+        let text = self.0.split_ascii_whitespace().nth(number - 3);
+        text.and_then(|text| text.parse().ok())
+            .ok_or_else(|| Error::other("no such field in /proc/<pid>/stat"))
+    }
+}

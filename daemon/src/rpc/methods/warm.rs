@@ -1,0 +1,23 @@
+//! `warm`: makes a version's ComfyUI ready and claims it for the connection.
+
+use crate::ctx::Ctx;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::rpc::leases::Leases;
+use crate::start::{Address, Wanted};
+use crate::supervise::Purpose;
+use proto::method::{Warm, WarmAnswer};
+
+pub(super) async fn warm(
+    daemon: &Daemon,
+    leases: &Leases,
+    ctx: &Ctx,
+    params: Warm,
+) -> Result<WarmAnswer, Error> {
+    let Warm { target, offline } = params;
+    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Lease };
+    let started = daemon.starter.warm(ctx, wanted).await?;
+    let instance = started.ready.info();
+    let lease = leases.take(started.held).ok_or(Error::Leases)?;
+    Ok(WarmAnswer { lease, instance, how: started.how, timings: started.timings })
+}

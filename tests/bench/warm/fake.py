@@ -1,0 +1,44 @@
+"""Versions of the fake ComfyUI of the tests: they start in a moment and need no package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.real.git import publish
+from tests.real.product import Product
+from tests.real.server import Server
+
+from ..fetch.ours import comfyui_tree
+from ..figures import show
+
+_CLIENTS = 64
+_CALLS = 200
+
+
+def realize(product: Product, server: Server, count: int) -> list[str]:
+    """Makes versions that differ in a variable; returns their names."""
+    repository = server.root / "git/bench/fake.git"
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch, "tree")
+        comfyui_tree(tree)
+        publish(tree, repository, branch="main", message="a ComfyUI")
+    names = [f"fake{number}" for number in range(count)]
+    for name in names:
+        comfy = {"repo": server.url("git/bench/fake"), "ref": "main"}
+        product.write_spec(name, {"schema_version": 2, "comfy": comfy, "env": {"BENCH": name}})
+        product.answer("warm", name)
+    return names
+
+
+def latency(product: Product, version: str) -> None:
+    """Prints how long `warm` takes on a version that runs."""
+    for clients in (1, _CLIENTS):
+        program = product.programs / "examples/latency"
+        command = [program, product.socket, version, str(clients), str(_CALLS)]
+        told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        figures = f"p50 {told['p50_us'] / 1e3:.2f}  p99 {told['p99_us'] / 1e3:.2f} ms"
+        goal = "goal p50 <= 1, p99 <= 5 ms" if clients == _CLIENTS else ""
+        show(f"warm on a running version, {clients} clients", figures, goal)

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The largest file that is put into an answer, in bytes.
 const MAX_IN_ANSWER: u64 = 512 << 20;
 
-/// Brings the files of an answer where they are wanted.
+/// Brings the files of an answer where they are wanted; previews (`temp`) stay where they are.
 ///
 /// # Errors
 /// A file that is gone or too large, a bucket that does not take it, or `ctx` was cancelled.
@@ -31,6 +31,8 @@ pub(super) async fn deliver(
 ) -> Result<RunAnswer, RunError> {
     let job = answer.job_id.clone();
     let files = answer.outputs.iter_mut().filter_map(|output| Some((&output.node, output.file.as_mut()?)));
+    // Previews are for those who look on, and go with their process.
+    let files = files.filter(|(_, file)| file.place != "temp");
     match to {
         None => {}
         Some(Delivery::Base64) => {

@@ -63,7 +63,7 @@ pub enum InputSource {
     Url(String),
 }
 
-/// Where output files go besides the version's home.
+/// Where output files go besides the version's home; previews (`temp`) do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Delivery {

@@ -1,7 +1,8 @@
 //! How long `warm` takes on a version that runs: many clients at once, each on a connection of its own,
-//! each call claimed and released. Prints one JSON line.
+//! each call claimed and released. Between two calls a client pauses, as a handler does between two jobs; without
+//! a pause it is the daemon's throughput that decides. Prints one JSON line.
 //!
-//! `cargo run --release --example latency -- <socket> <version> <clients> <calls of each>`
+//! `cargo run --release --example latency -- <socket> <version> <clients> <calls of each> <pause in ms>`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that breaks has no figure")]
 
@@ -11,12 +12,21 @@ use std::time::{Duration, Instant};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [socket, version, clients, calls] = &args[..] else { panic!("socket, version, clients, calls") };
-    let (clients, calls): (usize, usize) = (clients.parse().unwrap(), calls.parse().unwrap());
+    let [socket, version, clients, calls, pause] = &args[..] else {
+        panic!("socket, version, clients, calls, pause")
+    };
+    let (clients, calls): (u32, usize) = (clients.parse().unwrap(), calls.parse().unwrap());
+    let pause = Duration::from_millis(pause.parse().unwrap());
     let begun = Instant::now();
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
-        let client = || scope.spawn(|| client(socket, version, calls));
-        let clients: Vec<_> = std::iter::repeat_with(client).take(clients).collect();
+        let start = |number: u32| {
+            scope.spawn(move || {
+                // Spread over the pause: they do not all call at the same moment.
+                std::thread::sleep(pause * number / clients);
+                client(socket, version, calls, pause)
+            })
+        };
+        let clients: Vec<_> = (0..clients).map(start).collect();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     let wall = begun.elapsed();
@@ -33,7 +43,7 @@ fn main() {
 }
 
 /// Warms and releases, and returns how long each `warm` took.
-fn client(socket: &str, version: &str, calls: usize) -> Vec<Duration> {
+fn client(socket: &str, version: &str, calls: usize, pause: Duration) -> Vec<Duration> {
     let mut lines = BufReader::new(UnixStream::connect(socket).unwrap());
     let mut times = Vec::with_capacity(calls);
     for _ in 0..calls {
@@ -43,6 +53,7 @@ fn client(socket: &str, version: &str, calls: usize) -> Vec<Duration> {
         assert!(answer.contains("\"running\""), "{answer}");
         let lease = answer.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         ask(&mut lines, "release", "lease", lease);
+        std::thread::sleep(pause);
     }
     times
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import Extent
 
 _STEPS, _STEP_MS = 5, 80
+_STRAIGHT, _RECOVERED = "own result", "own result, run again"
 
 
 def measure(product: Product, versions: list[str], extent: Extent) -> None:
@@ -46,7 +47,8 @@ def measure(product: Product, versions: list[str], extent: Extent) -> None:
     _check(product, versions, extent, ended)
     outcomes = Counter(ended.values())
     show(f"{extent.jobs} jobs, {extent.clients} clients, {len(versions)} versions", f"{time.monotonic() - started:.0f} s")
-    show("  own result", str(outcomes.pop("own result", 0)), f"{recovered['kills']} kills, {recovered['jobs']} run again")
+    own = outcomes.pop(_STRAIGHT, 0) + outcomes.pop(_RECOVERED, 0)
+    show("  own result", str(own), f"{recovered['kills']} kills, {recovered['jobs']} run again")
     show("  clear errors", str(sum(outcomes.values())), ", ".join(f"{count} {kind}" for kind, count in outcomes.items()))
     show("  lost or twice", "0", "checked by files")
     peak = _peak(product.answer("status")["pid"])
@@ -77,7 +79,7 @@ def _client(
             if len(names) != 1 or not names[0].startswith(f"job{number}_"):
                 raise RuntimeError(f"job {number} got {names}")
             recovered["jobs"] += bool(answer["recoveries"])
-            ended[number] = "own result"
+            ended[number] = _RECOVERED if answer["recoveries"] else _STRAIGHT
 
 
 def _workflow(number: int) -> dict[str, Any]:
@@ -105,8 +107,9 @@ def _check(product: Product, versions: list[str], extent: "Extent", ended: dict[
         raise RuntimeError(f"jobs that never ended: {lost}")
     for number, outcome in ended.items():
         output = product.volume / f"comfy-{versions[number % len(versions)]}/output"
-        if outcome == "own result" and not list(output.glob(f"job{number}_*.png")):
-            raise RuntimeError(f"job {number} succeeded and left no file")
+        made = len(list(output.glob(f"job{number}_*.png")))
+        if (outcome == _STRAIGHT and made != 1) or (outcome == _RECOVERED and made == 0):
+            raise RuntimeError(f"job {number} ({outcome}) left {made} files")
 
 
 def _peak(process: int) -> int:

@@ -9,6 +9,7 @@ pub mod file_server;
 pub mod git_remote;
 pub mod hub;
 pub mod lfs;
+pub mod nvml;
 pub mod pod;
 pub mod process;
 pub mod proxy;

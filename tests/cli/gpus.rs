@@ -1,0 +1,56 @@
+//! Versions on a machine with GPUs, of which the driver's library tells.
+
+use crate::client::machine;
+use serde_json::{Value, json};
+use std::fs;
+use support::{TestEnv, nvml};
+
+/// A machine with two GPUs and two versions.
+fn with_gpus() -> TestEnv {
+    let mut env = machine();
+    let library = env.path("driver");
+    nvml::build(&library);
+    env.set("LD_LIBRARY_PATH", library.to_str().unwrap());
+    for id in ["a", "b"] {
+        env.write_spec(id, &env.spec());
+    }
+    env
+}
+
+/// Warms a version; returns its device, and ComfyUI's command line and environment.
+fn warm(env: &TestEnv, id: &str) -> (Value, String, String) {
+    let instance = env.json(&["warm", id])["instance"].take();
+    let of_process = |file: &str| {
+        let text = fs::read(format!("/proc/{}/{file}", instance["state"]["pid"])).unwrap();
+        String::from_utf8(text).unwrap().replace('\0', "\n")
+    };
+    (instance["device"].clone(), of_process("cmdline"), of_process("environ"))
+}
+
+#[test]
+fn each_version_gets_the_emptiest_gpu_and_sees_no_other() {
+    let env = with_gpus();
+    for (id, index) in [("a", 1), ("b", 0)] {
+        let (device, cmdline, environ) = warm(&env, id);
+        assert_eq!(device, json!({ "kind": "gpu", "index": index }), "{id}");
+        assert!(!cmdline.lines().any(|arg| arg == "--cpu"), "{cmdline}");
+        for variable in [format!("CUDA_VISIBLE_DEVICES={index}"), "CUDA_DEVICE_ORDER=PCI_BUS_ID".to_owned()] {
+            assert!(environ.lines().any(|line| line == variable), "{variable}: {environ}");
+        }
+    }
+    let status = env.json(&["status"]);
+    let gpus = status["gpus"].as_array().unwrap();
+    let expected =
+        json!({ "index": 1, "name": "Tesla T4", "total_bytes": 16_u64 << 30, "free_bytes": 13_u64 << 30 });
+    assert_eq!((gpus.len(), &gpus[1]), (2, &expected));
+}
+
+#[test]
+fn only_gpus_that_the_daemon_may_see_are_given_out() {
+    let mut env = with_gpus();
+    env.set("CUDA_VISIBLE_DEVICES", "0");
+    for id in ["a", "b"] {
+        assert_eq!(warm(&env, id).0, json!({ "kind": "gpu", "index": 0 }), "{id}");
+    }
+    assert_eq!(env.json(&["status"])["gpus"].as_array().unwrap().len(), 1);
+}

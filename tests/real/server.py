@@ -47,6 +47,9 @@ class Server:
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
+    # As real hosts have it. Of more connections than the usual five at once, the kernel drops the first packet,
+    # and the next one comes a second later.
+    request_queue_size = 128
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -24,6 +24,23 @@ impl Ctx {
     pub fn child(&self) -> Self {
         Self { cancel: self.cancel.child_token(), progress: self.progress.clone() }
     }
+
+    /// Waits for the result of work that several share, and shows its progress as this one's own. None when
+    /// this is cancelled, or when the work ended without a result, as a stopping runtime drops it.
+    pub async fn follow<T: Clone>(&self, of: &Progress, mut result: watch::Receiver<Option<T>>) -> Option<T> {
+        let mut progress = of.subscribe();
+        progress.mark_changed();
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => return None,
+                Ok(()) = progress.changed() => self.progress.follow(&progress.borrow_and_update()),
+                ended = result.wait_for(Option::is_some) => {
+                    self.progress.follow(&of.subscribe().borrow());
+                    return ended.ok().and_then(|ended| ended.clone());
+                }
+            }
+        }
+    }
 }
 
 impl Default for Ctx {

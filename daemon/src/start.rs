@@ -15,14 +15,14 @@ use crate::source::Sources;
 use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::store::specs::{self, Loaded};
-use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor};
+use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor, millis};
 use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
 use proto::{Spec, VersionId};
 use recent::{Recent, Stamps};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Makes versions' ComfyUIs ready. Cheap to clone.
 #[derive(Clone)]
@@ -162,10 +162,6 @@ fn warmth(outcome: RealizeOutcome, started: bool) -> Warmth {
         RealizeOutcome::Ready | RealizeOutcome::Detached if started => Warmth::Started,
         RealizeOutcome::Ready | RealizeOutcome::Detached => Warmth::Running,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn launch(

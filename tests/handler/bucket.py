@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
 
+from .serving import Serving
 
-class Bucket:
+
+class Bucket(Serving):
     """Takes objects on loopback. Use as a context."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[str, bytes]] = {}
         """Content types and contents, by `/bucket/key`."""
-        self._http = _Http(("127.0.0.1", 0), _Requests)
-        self._http.bucket = self
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """The endpoint."""
-        return f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> "Bucket":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    bucket: Bucket
+        super().__init__(_Requests)
 
 
 class _Requests(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Http
+    server: Any
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=k3y/"):
             return self._answer(403)
-        self.server.bucket.objects[urlsplit(self.path).path] = (self.headers["Content-Type"], content)
+        self.server.double.objects[urlsplit(self.path).path] = (self.headers["Content-Type"], content)
         self._answer(200)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        found = self.server.bucket.objects.get(url.path)
+        found = self.server.double.objects.get(url.path)
         if found is None or "X-Amz-Signature=" not in url.query:
             return self._answer(403)
         self._answer(200, found[1])

@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from .machine import LIMIT_S
+from .serving import Serving
 
 _LONG_POLL_S = 1.0
 """How long a question for jobs is held; at RunPod it is more than a minute."""
 
 
-class RunPod:
+class RunPod(Serving):
     """The endpoints of one worker: one that is killed leaves a question for jobs behind. Use as a context."""
 
     def __init__(self) -> None:
@@ -28,13 +29,11 @@ class RunPod:
         self.told: list[tuple[str, float, dict[str, Any]]] = []
         """What workers posted: job, time, body."""
         self.pings = 0
-        self._http = _Http(("127.0.0.1", 0), _Endpoints)
-        self._http.runpod = self
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        super().__init__(_Endpoints)
 
     def variables(self) -> dict[str, str]:
         """Returns what a worker's environment says of these endpoints."""
-        base = f"http://127.0.0.1:{self._http.server_port}/v2/endpoint"
+        base = f"{self.url}/v2/endpoint"
         return {
             "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=none",
             "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=none",
@@ -72,55 +71,40 @@ class RunPod:
         """Queues a job and returns its result."""
         return self.result(self.put(job_id, asked, **more))
 
-    def __enter__(self) -> "RunPod":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    runpod: RunPod
-
-    def handle_error(self, *_: Any) -> None:
-        """Stays silent: workers are killed in the middle of a question."""
-
 
 class _Endpoints(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Http
+    server: Any
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         verb = url.path.split("/")[3]
         if verb == "ping":
-            self.server.runpod.pings += 1
+            self.server.double.pings += 1
             self._answer({})
         elif verb == "job-take":
-            jobs = self._take(self.server.runpod.waiting, 1)
+            jobs = self._take(self.server.double.waiting, 1)
             self._answer(jobs[0] if jobs else None)
         elif verb == "job-take-batch":
             size = next(int(part.split("=")[1]) for part in url.query.split("&") if part.startswith("batch_size="))
-            self._answer(self._take(self.server.runpod.waiting, size) or None)
+            self._answer(self._take(self.server.double.waiting, size) or None)
         elif verb == "job-stop":
-            stopping = self._take(self.server.runpod.stopping, 100)
+            stopping = self._take(self.server.double.stopping, 100)
             self._answer({"jobsToStop": stopping} if stopping else None)
         else:
             self.send_error(404)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        runpod = self.server.runpod
+        runpod = self.server.double
         with runpod.changed:
             runpod.told.append((urlsplit(self.path).path.split("/")[5], time.monotonic(), body))
             runpod.changed.notify_all()
         self._answer({})
 
     def _take(self, queue: list[Any], most: int) -> list[Any]:
-        with self.server.runpod.changed:
-            self.server.runpod.changed.wait_for(lambda: queue, _LONG_POLL_S)
+        with self.server.double.changed:
+            self.server.double.changed.wait_for(lambda: queue, _LONG_POLL_S)
             taken, queue[:most] = queue[:most], []
             return taken
 

@@ -82,25 +82,12 @@ impl Jobs {
     /// The job's failure, shared by all who waited for it.
     pub async fn realize(&self, ctx: &Ctx, request: Request) -> Result<Arc<Realization>, JobError> {
         let job = self.join(request);
-        let mut result = job.result.clone();
-        let mut progress = job.ctx.progress.subscribe();
-        progress.mark_changed();
-        loop {
-            tokio::select! {
-                () = ctx.cancel.cancelled() => return Err(JobError::Cancelled(job.version_id.clone())),
-                Ok(()) = progress.changed() => ctx.progress.follow(&progress.borrow_and_update()),
-                outcome = result.wait_for(Option::is_some) => {
-                    let shared = outcome.ok().and_then(|outcome| outcome.clone());
-                    // A job that ends without a result was dropped by a stopping runtime.
-                    let shared = shared.ok_or_else(|| JobError::Cancelled(job.version_id.clone()))?;
-                    ctx.progress.follow(&job.ctx.progress.subscribe().borrow());
-                    return shared.map_err(|error| match error.kind() {
-                        proto::ErrorKind::Cancelled => JobError::Cancelled(job.version_id.clone()),
-                        _ => JobError::Failed(error),
-                    });
-                }
-            }
-        }
+        let cancelled = || JobError::Cancelled(job.version_id.clone());
+        let shared = ctx.follow(&job.ctx.progress, job.result.clone()).await.ok_or_else(cancelled)?;
+        shared.map_err(|error| match error.kind() {
+            proto::ErrorKind::Cancelled => cancelled(),
+            _ => JobError::Failed(error),
+        })
     }
 
     /// Realizes a version and lets nobody's leaving stop it. Returns at once.

@@ -33,7 +33,10 @@ pub(super) async fn fetch(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeErro
         made.partition(|(maker, step)| maker.source == step.source);
     fetch_all(ctx, work, same_link.into_iter().map(|(_, step)| step)).await?;
     for (maker, step) in same_content {
-        link_made(ctx, work, maker, step).await?;
+        // Else it went away in this moment.
+        if !share(ctx, work, step, &maker.source).await? {
+            fetch_all(ctx, work, std::iter::once(step)).await?;
+        }
     }
     Ok(())
 }
@@ -51,28 +54,6 @@ fn maker<'a>(work: &'a Work, step: &ModelStep) -> Option<&'a ModelStep> {
         let brings = matches!(other.action, ModelAction::Download | ModelAction::Adopt { .. });
         other.target == *from && brings && (other.source == step.source || same_content())
     })
-}
-
-/// Gives a file that came from another link its second name.
-async fn link_made(
-    ctx: &Ctx,
-    work: &Arc<Work>,
-    maker: &ModelStep,
-    step: &ModelStep,
-) -> Result<(), RealizeError> {
-    let (source, target) = (maker.source.clone(), step.clone());
-    let found = blocking(work, move |work| {
-        let home = &work.layout.home;
-        let Some((from, entry)) = links::find(&work.sources.config, home, &source) else { return Ok(None) };
-        Ok(Some((entry, second_name(work, &home.model(&from), &target)?)))
-    });
-    match found.await? {
-        Some((entry, name)) => {
-            publish(ctx, work, step, Entry { source: step.source.clone(), ..entry }, name).await
-        }
-        // It went away in this moment.
-        None => fetch_all(ctx, work, std::iter::once(step)).await,
-    }
 }
 
 /// Gives files of this machine their second names. All names are made before the first is published: a
@@ -161,7 +142,7 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
         let models = &work.sources.models;
         let turn = models.turn(ctx, &model.source, place, task).await.map_err(failed)?;
         // Another version, or another daemon, may have fetched it meanwhile.
-        if share(ctx, work, step).await? {
+        if share(ctx, work, step, &step.source).await? {
             return Ok(());
         }
         let fetched = models.fetch(ctx, turn, task).await.map_err(failed)?;
@@ -173,15 +154,15 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
     Err(failed(ModelError::Busy { link, owner, waited: begun.elapsed() }))
 }
 
-/// Takes the file from where someone else has put it meanwhile. Tells whether there is one.
-async fn share(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep) -> Result<bool, RealizeError> {
-    let (source, target) = (step.source.clone(), step.clone());
+/// Takes the file that came from a link, from where someone else has put it. Tells whether there is one.
+async fn share(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, link: &str) -> Result<bool, RealizeError> {
+    let (link, target) = (link.to_owned(), step.clone());
     let found = blocking(work, move |work| {
         let home = &work.layout.home;
-        let Some((from, entry)) = links::find(&work.sources.config, home, &source) else { return Ok(None) };
+        let Some((from, entry)) = links::find(&work.sources.config, home, &link) else { return Ok(None) };
         let is_elsewhere = from != target.target;
         let name = is_elsewhere.then(|| second_name(work, &home.model(&from), &target)).transpose()?;
-        Ok(Some((entry, name)))
+        Ok(Some((Entry { source: target.source, ..entry }, name)))
     });
     match found.await? {
         None => Ok(false),

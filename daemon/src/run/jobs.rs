@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::source::http::Http;
 use crate::store::digest;
-use crate::supervise::blocking;
+use crate::supervise::{blocking, millis};
 use proto::VersionId;
 use proto::method::{InputSource, RunAnswer, RunInput, WorkflowInfo, WorkflowState};
 use std::collections::HashMap;
@@ -118,7 +118,8 @@ impl Workflows {
             start,
         };
         let job = self.join(work)?;
-        let finished = follow(ctx, &job).await?;
+        let followed = ctx.follow(&job.ctx.progress, job.result.clone()).await;
+        let finished = followed.unwrap_or_else(|| Err(RunError::Cancelled.into()))?;
         *lock(&job.state) = WorkflowState::Delivering;
         let answer = finished.answer.clone();
         let delivered = deliver::deliver(ctx, &shared.config.hosts, deliver_to.as_ref(), answer).await;
@@ -133,7 +134,7 @@ impl Workflows {
             job_id: job.name.clone(),
             version_id: job.version_id.clone(),
             state: *lock(&job.state),
-            for_ms: u64::try_from(job.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            for_ms: millis(job.since.elapsed()),
         };
         jobs.iter().map(info).collect()
     }
@@ -192,25 +193,6 @@ impl Job {
 
     fn waits(&self) -> bool {
         matches!(*lock(&self.state), WorkflowState::Preparing | WorkflowState::Queued)
-    }
-}
-
-/// Shows an asker a job's progress until it has ended.
-async fn follow(ctx: &Ctx, job: &Job) -> Result<Arc<Finished>, Arc<RunError>> {
-    let mut result = job.result.clone();
-    let mut progress = job.ctx.progress.subscribe();
-    progress.mark_changed();
-    loop {
-        tokio::select! {
-            () = ctx.cancel.cancelled() => return Err(RunError::Cancelled.into()),
-            Ok(()) = progress.changed() => ctx.progress.follow(&progress.borrow_and_update()),
-            ended = result.wait_for(Option::is_some) => {
-                ctx.progress.follow(&job.ctx.progress.subscribe().borrow());
-                // A job that ends without a result was dropped by a stopping runtime.
-                let ended = ended.ok().and_then(|ended| ended.clone());
-                return ended.unwrap_or_else(|| Err(RunError::Cancelled.into()));
-            }
-        }
     }
 }
 

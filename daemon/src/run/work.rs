@@ -8,7 +8,7 @@ use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
 use super::{Graph, RunError, RunRequest, Start, Up};
 use crate::ctx::Ctx;
-use crate::supervise::{Held, Ready, blocking};
+use crate::supervise::{Held, Ready, blocking, millis};
 use futures_util::FutureExt as _;
 use proto::method::{RunAnswer, Warmth, WorkflowState};
 use std::path::PathBuf;
@@ -288,8 +288,4 @@ async fn are_there(answer: &RunAnswer) -> bool {
 
 fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,8 +3,7 @@
 //! Nothing is resumed and nothing outlives the call. A link comes from whoever asked for the workflow, so
 //! it is bounded in size, must travel unread by others, and is never shown with its query.
 
-use super::http::{Http, HttpError, Retries, is_private, retry_after, shown};
-use super::model::Again;
+use super::http::{Again, Http, HttpError, Retries, Waited, is_private, retry_after, shown};
 use crate::ctx::Ctx;
 use proto::ErrorKind;
 use reqwest::header::HeaderMap;
@@ -166,15 +165,8 @@ async fn copy(
 }
 
 async fn pause(ctx: &Ctx, retries: &mut Retries, error: LinkError) -> Result<(), LinkError> {
-    let asked = match error.again() {
-        Again::Never => return Err(error),
-        Again::Later => None,
-        Again::After(pause) => Some(pause),
-    };
-    let Some(pause) = retries.next(asked) else { return Err(error) };
-    ctx.progress.note(retries.sentence(pause, &error.to_string()));
-    tokio::select! {
-        () = ctx.cancel.cancelled() => Err(error),
-        () = tokio::time::sleep(pause) => Ok(()),
+    match retries.wait(ctx, error.again(), &error.to_string()).await {
+        Waited::Again => Ok(()),
+        Waited::Over | Waited::Cancelled => Err(error),
     }
 }

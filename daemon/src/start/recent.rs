@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::realize::Realization;
 use crate::store::places::{self, Home};
 use crate::store::specs::{self, Loaded};
-use crate::supervise::Ready;
+use crate::supervise::{Ready, millis};
 use proto::VersionId;
 use proto::method::{Target, WarmTimings, Warmth};
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ impl Recent {
         let mut ready = found.ready;
         let held = ready.hold(wanted.purpose)?;
         (ready.started, ready.room_ms, ready.start_ms) = (false, 0, 0);
-        let total_ms = super::millis(began.elapsed());
+        let total_ms = millis(began.elapsed());
         Some(Started {
             version_id: found.version_id,
             realization: found.realization,

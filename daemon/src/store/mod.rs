@@ -49,5 +49,10 @@ pub fn digest(value: &impl Serialize) -> String {
     // The values are our own structs and sequences of text: they always have a JSON form, and serde
     // writes fields in their declared order.
     let text = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(text).iter().take(10).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&Sha256::digest(text)[..10])
+}
+
+/// Returns bytes in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

@@ -306,6 +306,7 @@ fn show(ctx: &Ctx, shown: &mut Option<Task>, published: &Published) {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// Returns a duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -66,19 +66,8 @@ impl Supervisor {
 }
 
 fn starting(home: PathBuf, device: Device) -> Resident {
-    Resident {
-        name: home.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        home,
-        device,
-        claimed: true,
-        works: true,
-        computes: false,
-        pinned: false,
-        idle_ms: 0,
-        holds: None,
-        peak: 0,
-        freed: false,
-    }
+    let name = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Resident { claimed: true, works: true, ..Resident::idle(home, name, device) }
 }
 
 pub(super) fn is_up(info: &InstanceInfo) -> bool {

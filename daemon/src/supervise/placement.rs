@@ -53,6 +53,25 @@ pub struct Resident {
     pub freed: bool,
 }
 
+impl Resident {
+    /// Returns one that nobody uses and of whose memory nothing is known.
+    pub fn idle(home: PathBuf, name: String, device: Device) -> Self {
+        Self {
+            home,
+            name,
+            device,
+            claimed: false,
+            works: false,
+            computes: false,
+            pinned: false,
+            idle_ms: 0,
+            holds: None,
+            peak: 0,
+            freed: false,
+        }
+    }
+}
+
 /// What a version that is about to start may compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {

@@ -70,14 +70,20 @@ def parse(job: dict[str, Any], settings: Settings) -> Job:
 def _object(asked: Any) -> dict[str, Any]:
     if asked is None:
         raise Failure("Please provide input")
-    if isinstance(asked, str):
-        try:
-            asked = json.loads(asked)
-        except ValueError as error:
-            raise Failure("Invalid JSON format in input") from error
+    asked = _decoded(asked, "input")
     if not isinstance(asked, dict):
         raise Failure("the input is not an object")
     return asked
+
+
+def _decoded(given: Any, where: str) -> Any:
+    """Returns what is given as JSON's text or as it is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise Failure(f"Invalid JSON format in {where}") from error
 
 
 def _version(asked: dict[str, Any], settings: Settings) -> str:
@@ -99,11 +105,7 @@ def _workflow(asked: dict[str, Any]) -> dict[str, Any] | str:
         if isinstance(link, str) and _is_link(link):
             return link
         raise Failure("'workflow_url' must be an https link")
-    if isinstance(workflow, str):
-        try:
-            workflow = json.loads(workflow)
-        except ValueError as error:
-            raise Failure("Invalid JSON format in workflow") from error
+    workflow = _decoded(workflow, "workflow")
     if not isinstance(workflow, dict):
         raise Failure("'workflow' must be an object: in ComfyUI choose File → Export (API)")
     return workflow

@@ -100,5 +100,5 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
 
 /// Milliseconds since `started`.
 fn elapsed_ms(started: std::time::Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    crate::supervise::millis(started.elapsed())
 }

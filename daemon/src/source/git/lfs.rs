@@ -251,7 +251,7 @@ fn copy_hashed(mut from: impl Read, mut to: impl Write) -> std::io::Result<Strin
         hash.update(&buffer[..count]);
         to.write_all(&buffer[..count])?;
     }
-    Ok(hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(crate::store::hex(&hash.finalize()))
 }
 
 #[cfg(test)]

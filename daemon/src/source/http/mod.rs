@@ -6,7 +6,7 @@
 mod retry;
 mod tokens;
 
-pub use retry::{Retries, date, retry_after};
+pub use retry::{Again, Retries, Waited, date, retry_after};
 use tokens::is_loopback;
 pub use tokens::{Owner, is_private};
 

@@ -1,5 +1,6 @@
-//! When to try again. Pure, but for the jitter.
+//! When to try again.
 
+use crate::ctx::Ctx;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -11,6 +12,35 @@ const ATTEMPTS: usize = 5;
 /// The longest pause that a host may ask for. Hugging Face counts in windows of five minutes, and asks
 /// for a second more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(301);
+
+/// Whether the same attempt may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It will not.
+    Never,
+    /// After some pause.
+    Later,
+    /// After the pause that the host asks for.
+    After(Duration),
+}
+
+impl Again {
+    /// Returns the pause that the host asks for.
+    pub fn asked(self) -> Option<Duration> {
+        if let Self::After(pause) = self { Some(pause) } else { None }
+    }
+}
+
+/// What waiting for the next attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// The attempt may be made.
+    Again,
+    /// There is to be none.
+    Over,
+    /// Nobody wants it any more.
+    Cancelled,
+}
 
 /// Counts attempts and says how long to pause before the next.
 #[derive(Debug)]
@@ -38,6 +68,19 @@ impl Retries {
         self.failed += 1;
         let own = self.pauses.next()?;
         Some(asked.map_or(own, |asked| asked.min(LONGEST_PAUSE)))
+    }
+
+    /// Notes a failure, tells people `why` there is another attempt, and waits until it is due. Cancel-safe.
+    pub async fn wait(&mut self, ctx: &Ctx, again: Again, why: &str) -> Waited {
+        if again == Again::Never {
+            return Waited::Over;
+        }
+        let Some(pause) = self.next(again.asked()) else { return Waited::Over };
+        ctx.progress.note(self.sentence(pause, why));
+        tokio::select! {
+            () = ctx.cancel.cancelled() => Waited::Cancelled,
+            () = tokio::time::sleep(pause) => Waited::Again,
+        }
     }
 
     /// Forgets the failures: there was progress since.

@@ -1,7 +1,7 @@
 //! Why a model could not be had, and what to do about it.
 
 use super::remote::BodyError;
-use crate::source::http::HttpError;
+use crate::source::http::{Again, HttpError};
 use crate::store::commit::StoreError;
 use proto::ErrorKind;
 use std::error::Error as _;
@@ -194,17 +194,6 @@ impl ModelError {
         }
         line
     }
-}
-
-/// Whether the same attempt may succeed later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// It will not.
-    Never,
-    /// After some pause.
-    Later,
-    /// After the pause that the host asks for.
-    After(Duration),
 }
 
 /// Returns whether a disk or a quota is full.

@@ -16,13 +16,13 @@ mod remote;
 mod transfer;
 mod verify;
 
-pub use error::{Again, ModelError};
+pub use error::ModelError;
 pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;
 
 use crate::ctx::{Ctx, Task};
-use crate::source::http::{Http, Retries};
+use crate::source::http::{Http, Retries, Waited};
 use crate::store::commit;
 use hosts::Hosts;
 use links::Entry;
@@ -167,15 +167,9 @@ async fn take(ctx: &Ctx, source: &ModelSource, path: &str, place: Place<'_>) -> 
 
 /// Waits before the next attempt, or gives the error back when there is to be none.
 async fn pause(ctx: &Ctx, retries: &mut Retries, error: ModelError) -> Result<(), ModelError> {
-    let asked = match error.again() {
-        Again::Never => return Err(error),
-        Again::Later => None,
-        Again::After(pause) => Some(pause),
-    };
-    let Some(pause) = retries.next(asked) else { return Err(error) };
-    ctx.progress.note(retries.sentence(pause, &error.in_one_line()));
-    tokio::select! {
-        () = ctx.cancel.cancelled() => Err(ModelError::Cancelled),
-        () = tokio::time::sleep(pause) => Ok(()),
+    match retries.wait(ctx, error.again(), &error.in_one_line()).await {
+        Waited::Again => Ok(()),
+        Waited::Over => Err(error),
+        Waited::Cancelled => Err(ModelError::Cancelled),
     }
 }

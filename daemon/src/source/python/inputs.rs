@@ -105,7 +105,7 @@ impl Inputs {
         for left in &self.left_out {
             add(&left.requirement);
         }
-        hasher.finalize().iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"))
+        format!("sha256:{}", crate::store::hex(&hasher.finalize()))
     }
 }
 

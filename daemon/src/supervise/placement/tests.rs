@@ -13,19 +13,7 @@ fn gpu(index: u32, total: u64, free: u64) -> Gpu {
 }
 
 fn on(name: &str, device: Device) -> Resident {
-    Resident {
-        home: name.into(),
-        name: name.to_owned(),
-        device,
-        claimed: false,
-        works: false,
-        computes: false,
-        pinned: false,
-        idle_ms: 0,
-        holds: None,
-        peak: 0,
-        freed: false,
-    }
+    Resident::idle(name.into(), name.to_owned(), device)
 }
 
 fn on_gpu(name: &str, index: u32) -> Resident {

@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::parts::{PartId, Parts, Speed};
 use super::{FIRST_PART, PROGRESS, Stop, Transfer, is_about_parts};
 use crate::source::http::Retries;
-use crate::source::model::error::{Again, ModelError};
+use crate::source::model::error::ModelError;
 use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::source::model::remote::{BodyError, Identity, Opened, Remote};
@@ -258,7 +258,7 @@ impl<'a, R: Remote> Download<'a, R> {
         if *refusals > 1 {
             return Err(Stop::Again(error));
         }
-        let asked = if let Again::After(pause) = error.again() { Some(pause) } else { None };
+        let asked = error.again().asked();
         let Some(pause) = retries.next(asked) else { return Err(Stop::Failed(error)) };
         let now = Instant::now();
         let tell = {

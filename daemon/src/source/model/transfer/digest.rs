@@ -2,6 +2,7 @@
 //! is made on the thread that writes while the connection goes on.
 
 use super::data::Batch;
+use crate::store::hex;
 use sha2::{Digest as _, Sha256};
 
 /// See the module. What does not arrive in order is passed over, and then there is no digest.
@@ -23,8 +24,7 @@ impl InOrder {
 
     /// Returns the digest in lower-case hex, if all `size` bytes came in order.
     pub(super) fn finish(self, size: u64) -> Option<String> {
-        let hex = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
-        (self.at == size).then(|| self.hash.finalize().iter().fold(String::new(), hex))
+        (self.at == size).then(|| hex(&self.hash.finalize()))
     }
 }
 

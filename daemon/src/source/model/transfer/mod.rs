@@ -25,12 +25,12 @@ mod ranges;
 pub(super) use claim::Claim;
 pub(super) use limits::Limits;
 
-use super::error::{Again, ModelError};
+use super::error::ModelError;
 use super::hosts;
 use super::place::blocking;
 use super::remote::{Identity, Opened, Remote, WHOLE};
 use crate::ctx::{Ctx, Task};
-use crate::source::http::Retries;
+use crate::source::http::{Again, Retries};
 use connections::{Download, Mode};
 use data::DataFile;
 use proto::source::ModelSource;
@@ -167,7 +167,7 @@ impl<R: Remote> Transfer<'_, R> {
                 furthest = got;
                 retries.reset();
             }
-            let asked = if let Again::After(pause) = error.again() { Some(pause) } else { None };
+            let asked = error.again().asked();
             let Some(pause) = retries.next(asked) else { return Err(Stop::Failed(error)) };
             self.ctx.progress.note(retries.sentence(pause, &error.in_one_line()));
             self.unless_cancelled(tokio::time::sleep(pause)).await?;

@@ -8,6 +8,8 @@ CARGO ?= cargo
 UV_VERSION := 0.13.9
 UV := $(CURDIR)/.tools/uv/bin/uv
 HANDLER := $(CURDIR)/.tools/handler
+# What is tested can be ended at named places; what is shipped has none.
+TESTED := comfyd/failpoints
 
 .PHONY: help
 help: ## list these commands
@@ -16,7 +18,7 @@ help: ## list these commands
 
 .PHONY: build
 build: ## comfyd and comfyctl for testing, in target/debug
-	$(CARGO) build --workspace --bins
+	$(CARGO) build --workspace --bins --features $(TESTED)
 
 .PHONY: release
 release: ## comfyd and comfyctl for use, in target/release
@@ -31,7 +33,7 @@ dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/
 
 .PHONY: test
 test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
-	COMFYD_UV=$(UV) $(CARGO) test --workspace
+	COMFYD_UV=$(UV) $(CARGO) test --workspace --features $(TESTED)
 
 .PHONY: test-handler
 test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes
@@ -54,7 +56,7 @@ bench: tools dist ## the figures of mission and README: `make bench ONLY=ready` 
 .PHONY: lint
 lint: ## formatting, clippy, documentation, dependencies
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features $(TESTED) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@# TLS is ring's on purpose: aws-lc takes minutes to build, and two providers panic at start.
 	@if $(CARGO) tree --workspace --invert aws-lc-sys 2>/dev/null | grep .; then \

@@ -8,6 +8,7 @@ pub mod config;
 pub mod ctx;
 pub mod daemon;
 pub mod error;
+pub mod failpoint;
 pub mod process;
 pub mod realize;
 pub mod resolve;

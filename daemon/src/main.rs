@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         // Fails only for a group leader, which then has a terminal of its own to lose.
         nix::unistd::setsid().ok();
     }
+    #[cfg(feature = "failpoints")]
+    let _scenario = comfyd::failpoint::install();
     comfyd::source::http::install_tls();
     let filter = EnvFilter::try_from_env("COMFYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

@@ -5,6 +5,7 @@
 //! lies; a crash leaves the old state or the new one, and at most a staging name that nobody reads.
 
 use super::places::relative;
+use crate::failpoint;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,9 @@ pub fn remove_dir(path: &Path) -> Result<(), StoreError> {
 
 fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = File::create_new(path)?;
+    failpoint::hit("commit.write")?;
     file.write_all(content)?;
+    failpoint::hit("commit.sync")?;
     file.sync_all()
 }
 
@@ -105,6 +108,7 @@ pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    failpoint::hit("commit.rename").map_err(StoreError::at("publish", to))?;
     std::fs::rename(from, to).map_err(StoreError::at("publish", to))
 }
 
@@ -224,6 +228,7 @@ pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else { return Ok(()) };
+    failpoint::hit("commit.sync-dir").map_err(StoreError::at("sync", parent))?;
     let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
     dir.sync_all().map_err(StoreError::at("sync", parent))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 pub mod commit;
 pub mod flock;
 pub mod inspect;
+pub mod owner;
 pub mod places;
 pub mod specs;
 pub mod tree;

@@ -9,12 +9,12 @@
 //! offsets, so that each is right whichever came last. Nothing here needs `flock`.
 
 use super::journal::Journal;
-use super::owner::{Life, Owner};
 use crate::ctx::{Ctx, Task};
 use crate::source::model::error::ModelError;
 use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::store::commit::{self, StoreError};
+use crate::store::owner::{Life, Owner};
 use crate::store::places;
 use proto::source::ModelSource;
 use std::convert::Infallible;
@@ -273,7 +273,7 @@ fn look(dir: &Path, link: String, silent: Option<&Owner>) -> Result<Found, Store
         Some(journal) if is_alive(&journal, silent) => Ok(Found::Busy(Box::new(journal))),
         None if !dir.exists() => claim_anew(dir, link),
         former => {
-            let owner = Owner::new();
+            let owner = Owner::mine();
             let journal = former
                 .map_or_else(|| Journal::new(link, owner.clone()), |journal| journal.taken_by(owner.clone()));
             let claim = Claim::of(dir, owner, journal);
@@ -295,7 +295,7 @@ fn is_alive(journal: &Journal, silent: Option<&Owner>) -> bool {
 fn claim_anew(dir: &Path, link: String) -> Result<Found, StoreError> {
     let staging = commit::StagingDir::beside(dir);
     commit::create_dir_all(staging.path())?;
-    let owner = Owner::new();
+    let owner = Owner::mine();
     let journal = Journal::new(link, owner.clone());
     journal.write(staging.path(), false)?;
     if let Some(parts) = dir.parent() {

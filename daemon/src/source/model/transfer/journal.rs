@@ -3,10 +3,10 @@
 //! The journal is rewritten as a whole, so a reader sees an old one or a new one. One that cannot be
 //! read is as good as none: the transfer starts over.
 
-use super::owner::Owner;
 use super::ranges::Ranges;
 use crate::source::model::remote::Identity;
 use crate::store::commit::{self, StoreError};
+use crate::store::owner::Owner;
 use crate::store::read_json;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn journal(validator: Option<&str>) -> Journal {
-        let mut journal = Journal::new("https://h/x".to_owned(), Owner::new());
+        let mut journal = Journal::new("https://h/x".to_owned(), Owner::mine());
         journal.identity.validator = validator.map(str::to_owned);
         journal.written.insert(0..100);
         journal.synced.insert(0..40);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn only_bytes_that_can_be_told_and_that_outlived_the_machine_are_taken_over() {
-        let kept = |journal: Journal| journal.taken_by(Owner::new()).written.len();
+        let kept = |journal: Journal| journal.taken_by(Owner::mine()).written.len();
         assert_eq!(kept(journal(Some("\"e\""))), 100);
         assert_eq!(kept(journal(None)), 0);
         let text = serde_json::to_string(&journal(Some("\"e\""))).unwrap();

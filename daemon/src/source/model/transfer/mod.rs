@@ -16,7 +16,6 @@ mod data;
 mod digest;
 mod journal;
 mod limits;
-mod owner;
 mod pace;
 mod part;
 mod parts;

@@ -1,4 +1,4 @@
-//! Who fetches a file, and whether it still lives.
+//! Who has something on a disk that others share, and whether it still lives.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -10,9 +10,9 @@ static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// One claim of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
+pub struct Owner {
     /// Unique for each claim.
-    pub(super) nonce: String,
+    pub nonce: String,
     pid: u32,
     /// When the process started, in ticks since boot: tells a reused pid.
     started: Option<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Owner {
 
 /// Whether an owner lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub enum Life {
     /// It ended.
     Ended,
     /// It cannot be seen from here, or its process lives: only its beat tells.
@@ -34,7 +34,7 @@ pub(super) enum Life {
 
 impl Owner {
     /// Returns a new owner: this process. It counts as living until [`Owner::end`]. Blocks shortly.
-    pub(super) fn new() -> Self {
+    pub fn mine() -> Self {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         live().insert(nonce.clone());
         let here = here();
@@ -42,12 +42,12 @@ impl Owner {
     }
 
     /// Says that this claim ended.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         live().remove(&self.nonce);
     }
 
     /// Returns whether it lives, as far as one can tell from here at once. Blocks shortly.
-    pub(super) fn life(&self) -> Life {
+    pub fn life(&self) -> Life {
         let here = here();
         if (&self.boot, &self.pid_space, &self.host) != (&here.boot, &here.pid_space, &here.host) {
             return Life::Beats;
@@ -62,7 +62,7 @@ impl Owner {
 
     /// Returns whether its page cache is this machine's: what it wrote can be read here even if it was
     /// never synced.
-    pub(super) fn shares_page_cache(&self) -> bool {
+    pub fn shares_page_cache(&self) -> bool {
         let here = here();
         !here.boot.is_empty() && (&self.boot, &self.host) == (&here.boot, &here.host)
     }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn only_what_certainly_ended_counts_as_ended() {
-        let mine = Owner::new();
+        let mine = Owner::mine();
         assert_eq!(mine.life(), Life::Beats);
         assert!(mine.shares_page_cache());
         // Process 1 lives, and did not start when this one did.

@@ -4,6 +4,10 @@ use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, Task
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+mod stopwatch;
+
+pub use stopwatch::Stopwatch;
+
 /// Cancellation and progress of one piece of work. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ctx {

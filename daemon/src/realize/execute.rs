@@ -112,6 +112,7 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
         task.done(format!("{} packages, shared with generation {other}", work.plan.packages.count));
         return Ok(());
     }
+    ctx.turn().await;
     let install = async {
         let uv = work.sources.uv(ctx).await?;
         let wanted = work.spec.env.get(python::INTERPRETER).unwrap_or(&work.lock.python.version);
@@ -130,6 +131,7 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
     let (venv, comfy) = (generation_dir.join(names::VENV), generation_dir.join(names::COMFY));
     let nodes = work.lock.custom_nodes.iter().zip(&work.layout.checkouts);
     for (node, checkout) in nodes.filter(|(node, _)| work.plan.install_scripts.contains(&node.dir)) {
+        ctx.turn().await;
         let task = ctx.progress.task(TaskKind::InstallScript, node.dir.as_str(), Unit::Nothing);
         task.detail("running install.py");
         let script =

@@ -54,6 +54,8 @@ pub struct Request {
     pub mode: Mode,
     /// What runs, whenever it is asked.
     pub in_use: InUse,
+    /// Whether all other work goes first.
+    pub background: bool,
 }
 
 /// A finished home.

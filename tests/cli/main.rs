@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
 mod adoption;
+mod background;
 mod clean;
 mod client;
 mod crashes;

@@ -7,7 +7,7 @@
 
 /// Every place, for tests that go through all of them.
 pub const NAMES: &[&str] =
-    &["commit.write", "commit.sync", "commit.rename", "commit.replace", "commit.sync-dir"];
+    &["checkout.publish", "commit.write", "commit.sync", "commit.rename", "commit.replace", "commit.sync-dir"];
 
 /// How a disk may refuse, by the name that `errno(3)` gives it.
 #[cfg(feature = "failpoints")]

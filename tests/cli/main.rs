@@ -7,6 +7,7 @@ mod background;
 mod clean;
 mod client;
 mod crashes;
+mod crowd;
 mod daemon;
 mod dry_run;
 mod errors;
@@ -29,6 +30,7 @@ mod runs_crashes;
 mod secrets;
 mod sharing;
 mod starting;
+mod two_daemons;
 mod versions;
 mod warm;
 

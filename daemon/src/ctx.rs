@@ -5,8 +5,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod standing;
+mod stopwatch;
 
 pub use standing::{Busy, Foreground, Standing};
+pub use stopwatch::Stopwatch;
 
 /// Cancellation and progress of one piece of work. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use crate::source::git::GitError;
 use crate::source::model::ModelError;
 use crate::source::python::PythonError;
 use crate::store::StoreError;
-use crate::store::flock::LockError;
+use crate::store::file_lock::LockError;
 use proto::plan::Problem;
 use proto::{ErrorKind, VersionId};
 

@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use crate::resolve::{Mode, Resolution, resolve};
 use crate::source::Sources;
 use crate::source::model::links::{self, Known};
-use crate::store::flock::FileLock;
+use crate::store::file_lock::FileLock;
 use crate::store::places::Home;
 use crate::store::places::generation as names;
 use crate::store::{self, StoreError};

@@ -56,7 +56,7 @@ async fn publish_checkout(
     let tracked = checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());
     let published = blocking(work, move |work| {
-        commit::sweep_abandoned(&work.sources.config.nodes_cache);
+        commit::sweep(&work.sources.config.nodes_cache);
         // First: where someone else is faster, its entries are suspects of the next look and no more.
         tracked.save(&node_place(&to))?;
         commit::sync_tree(&from)?;

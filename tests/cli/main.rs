@@ -13,6 +13,7 @@ mod errors;
 mod fetch;
 mod fetch_crashes;
 mod fetch_hosts;
+mod generations;
 mod gpus;
 mod home;
 mod hub_cache;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 mod asking;
 mod clean;
+mod current;
 mod error;
 pub mod execute;
 mod generation;

@@ -63,7 +63,8 @@ async fn link_standing(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> 
         let steps = &work.plan.models;
         let standing = steps.iter().enumerate().filter(|(_, step)| maker(work, step).is_none());
         let from = standing.filter_map(|(at, step)| Some((at, file_of(work, step)?)));
-        from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?))).collect::<Result<Vec<_>, _>>()
+        from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?)))
+            .collect::<Result<Vec<_>, StoreError>>()
     });
     for (at, name) in names.await? {
         let step = &work.plan.models[at];
@@ -163,7 +164,9 @@ async fn share(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, link: &str) -> Res
     let (link, target) = (link.to_owned(), step.clone());
     let found = blocking(work, move |work| {
         let home = &work.layout.home;
-        let Some((from, entry)) = links::find(&work.sources.config, home, &link) else { return Ok(None) };
+        let Some((from, entry)) = links::find(&work.sources.config, home, &link) else {
+            return Ok::<_, StoreError>(None);
+        };
         let is_elsewhere = from != target.target;
         let name = is_elsewhere.then(|| second_name(work, &home.model(&from), &target)).transpose()?;
         Ok(Some((Entry { source: target.source, ..entry }, name)))

@@ -123,6 +123,17 @@ pub fn claim_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
+/// Publishes a finished directory, unless its name is taken; returns whether it has it now. The content must
+/// have been synced. Of many who try, one gets it. Blocks.
+pub fn publish_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
+    match claim_dir(staging, path) {
+        Ok(true) => sync_parent(path).map(|()| true),
+        // A file, or a link, has the name.
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        other => other,
+    }
+}
+
 /// Removes a directory that others may be looking at: its name is free at once, its content goes after
 /// that. One that is gone already is fine. Blocks.
 pub fn remove_dir(path: &Path) -> Result<(), StoreError> {

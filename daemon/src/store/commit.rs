@@ -129,7 +129,7 @@ pub fn publish_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
     match claim_dir(staging, path) {
         Ok(true) => sync_parent(path).map(|()| true),
         // A file, or a link, has the name.
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(false),
         other => other,
     }
 }

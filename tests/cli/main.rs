@@ -25,6 +25,7 @@ mod progress;
 mod realize;
 mod repairs;
 mod results;
+mod rollback;
 mod runs;
 mod runs_crashes;
 mod secrets;

@@ -20,6 +20,7 @@ mod plan;
 mod realize;
 mod release;
 mod resolve;
+mod rollback;
 mod run;
 mod show;
 mod shutdown;
@@ -48,6 +49,7 @@ pub(super) async fn call(
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
         verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
         verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
+        verb::Rollback::NAME => reply::<verb::Rollback>(rollback::rollback(daemon, ctx, read(params)?).await),
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),

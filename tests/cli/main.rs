@@ -30,9 +30,11 @@ mod runs;
 mod runs_crashes;
 mod secrets;
 mod sharing;
+mod socket;
 mod starting;
 mod versions;
 mod warm;
+mod wire;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

@@ -14,6 +14,7 @@ pub mod pod;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod raw_client;
 pub mod script_daemon;
 mod seen;
 mod serve;

@@ -8,7 +8,7 @@ use crate::realize::Request;
 use crate::resolve::Mode;
 use crate::store::places::Home;
 use crate::store::specs::Loaded;
-use proto::error::METHOD_NOT_FOUND;
+use proto::error::{METHOD_NOT_FOUND, excerpt};
 use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
@@ -63,7 +63,7 @@ pub(super) async fn call(
         verb::Shutdown::NAME => reply::<verb::Shutdown>(Ok(shutdown::shutdown(daemon, &read(params)?))),
         _ => Err(RpcError {
             code: METHOD_NOT_FOUND,
-            message: format!("there is no method `{method}`"),
+            message: format!("there is no method `{}`", excerpt(method)),
             data: None,
         }),
     }

@@ -20,6 +20,7 @@ pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
 
 /// Puts the links and the model paths into a generation that has ComfyUI's files.
 pub(super) fn assemble(work: &Work, staging: &Path) -> Result<(), StoreError> {
+    commit::step("generation.assemble", "put together", staging)?;
     let comfy = staging.join(generation::COMFY);
     let models = comfy.join("models");
     // The checkout brings a directory of placeholders; the link takes its name.
@@ -61,14 +62,18 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
         realized_at: jiff::Timestamp::now(),
         previous,
     };
+    commit::step("generation.record", "record", staging)?;
     store::write_json(&staging.join(generation::LOCK), &*work.lock)?;
     store::write_json(&staging.join(generation::RECORD), &record)?;
+    commit::step("generation.sync", "sync", staging)?;
     commit::sync_tree(staging)?;
+    commit::step("generation.publish", "publish", &dir)?;
     if dir.exists() {
         // A generation that lost its record or its interpreter: the proved one takes its name.
         tree::remove_tree(&dir)?;
     }
-    commit::publish(staging, &dir)
+    commit::publish(staging, &dir)?;
+    commit::step("generation.published", "publish", &dir)
 }
 
 /// Takes away the links of nodes whose `install.py` is to be run: if it fails, or is killed, the lack of
@@ -78,6 +83,7 @@ pub(super) fn unlink_unfinished(work: &Work) -> Result<(), StoreError> {
     let is_unfinished =
         |link: &&Link| link.node.is_some_and(|at| work.plan.install_scripts.contains(&nodes[at].dir));
     work.layout.links.iter().filter(is_unfinished).try_for_each(|link| {
+        commit::step("generation.unlink", "remove", &link.path)?;
         std::fs::remove_file(&link.path).or_else(absent_is_fine).map_err(StoreError::at("remove", &link.path))
     })
 }
@@ -88,7 +94,10 @@ pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
     let wanted = work.layout.links.iter().filter(|link| is_planned(work, link));
     wanted
         .filter(|link| !inspect::is_link_to(&link.path, &link.target))
-        .try_for_each(|link| commit::symlink(&link.target, &link.path))
+        .try_for_each(|link| {
+            commit::step("generation.link", "link", &link.path)?;
+            commit::symlink(&link.target, &link.path)
+        })
 }
 
 /// A custom node that is not here has no link: ComfyUI would report it as broken.
@@ -108,6 +117,7 @@ pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
         return Ok(());
     }
     let home = &work.layout.home;
+    commit::step("generation.prune", "look for old generations in", &home.generations())?;
     let previous = Record::read(&work.layout.generation_dir())?.and_then(|record| record.previous);
     for name in tree::published(&home.generations())? {
         let is_kept = name == work.layout.generation

@@ -31,6 +31,14 @@ impl StoreError {
     }
 }
 
+/// A named place within a change of the disk: see [`failpoint`].
+///
+/// # Errors
+/// The refusal that a test asked for, as a failure to `attempt` on `path`.
+pub fn step(name: &'static str, attempt: &'static str, path: &Path) -> Result<(), StoreError> {
+    failpoint::hit(name).map_err(|source| StoreError { attempt, path: path.to_owned(), source })
+}
+
 /// Marks names that are not published: readers skip them, restarts may remove them.
 pub const STAGING: &str = ".comfyd-staging-";
 
@@ -88,7 +96,7 @@ pub fn remove_dir(path: &Path) -> Result<(), StoreError> {
     let staging = StagingDir::beside(path);
     match rename(path, staging.path()) {
         Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        _ => step("commit.remove", "remove", path),
     }
 }
 
@@ -108,7 +116,7 @@ pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    failpoint::hit("commit.rename").map_err(StoreError::at("publish", to))?;
+    step("commit.rename", "publish", to)?;
     std::fs::rename(from, to).map_err(StoreError::at("publish", to))
 }
 
@@ -158,6 +166,7 @@ impl SecondName {
     /// # Errors
     /// When the disk refuses.
     pub fn publish(self) -> Result<(), StoreError> {
+        step("commit.second-name", "publish", &self.path)?;
         publish(&self.staging, &self.path)
     }
 }
@@ -228,7 +237,7 @@ pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    failpoint::hit("commit.sync-dir").map_err(StoreError::at("sync", parent))?;
+    step("commit.sync-dir", "sync", parent)?;
     let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
     dir.sync_all().map_err(StoreError::at("sync", parent))
 }

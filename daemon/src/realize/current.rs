@@ -23,6 +23,7 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
         Some(name) if Record::complete(&home.generation(&name))?.is_some() => {
             hit("current.previous", home)?;
             commit::symlink(&Home::link_to(&name), &home.previous())?;
+            commit::step("generation.flip", "make current", &home.generation(generation))?;
         }
         _ if linked_generation(&home.previous()).is_some_and(|name| name == generation) => {
             let link = home.previous();
@@ -52,6 +53,7 @@ pub(super) fn prune(home: &Home, in_use: &InUse) -> Result<(), StoreError> {
         let is_named = [&current, &previous].into_iter().any(|kept| kept.as_ref() == Some(&name));
         if !is_named && in_use.runs(&home.generation(&name)).is_none() {
             tracing::info!(generation = %home.generation(&name).display(), "removing what nobody uses");
+            commit::step("generation.prune", "remove", &home.generation(&name))?;
             tree::remove_tree(&home.generation(&name))?;
         }
     }

@@ -21,6 +21,7 @@ pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
 
 /// Puts the links and the model paths into a generation that has ComfyUI's files.
 pub(super) fn assemble(work: &Work, staging: &Path) -> Result<(), StoreError> {
+    commit::step("generation.assemble", "put together", staging)?;
     let comfy = staging.join(generation::COMFY);
     let models = comfy.join("models");
     // The checkout brings a directory of placeholders; the link takes its name.
@@ -59,9 +60,12 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
         files: proof.files,
         realized_at: jiff::Timestamp::now(),
     };
+    commit::step("generation.record", "record", staging)?;
     store::write_json(&staging.join(generation::LOCK), &*work.lock)?;
     store::write_json(&staging.join(generation::RECORD), &record)?;
+    commit::step("generation.sync", "sync", staging)?;
     commit::sync_tree(staging)?;
+    commit::step("generation.publish", "publish", &dir)?;
     // What is set aside in one turn is gone for good, so the turns end.
     while !commit::publish_dir(staging, &dir)? {
         if Record::complete(&dir)?.is_some() {
@@ -72,7 +76,7 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
         // It lost its record, its interpreter or its code: the proved one takes its name.
         commit::remove_dir(&dir)?;
     }
-    Ok(())
+    Ok(commit::step("generation.published", "publish", &dir)?)
 }
 
 /// Refuses to replace a damaged generation that a process runs: it would load the rest of its modules from
@@ -94,6 +98,7 @@ pub(super) fn unlink_unfinished(work: &Work) -> Result<(), StoreError> {
     let is_unfinished =
         |link: &&Link| link.node.is_some_and(|at| work.plan.install_scripts.contains(&nodes[at].dir));
     work.layout.links.iter().filter(is_unfinished).try_for_each(|link| {
+        commit::step("generation.unlink", "remove", &link.path)?;
         std::fs::remove_file(&link.path).or_else(absent_is_fine).map_err(StoreError::at("remove", &link.path))
     })
 }
@@ -104,6 +109,7 @@ pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
     commit::create_dir_all(&home.models)?;
     let wanted = work.layout.links.iter().filter(|link| is_planned(work, link));
     wanted.filter(|link| !inspect::is_link_to(&link.path, &link.target)).try_for_each(|link| {
+        commit::step("generation.link", "link", &link.path)?;
         if link.path == home.current() {
             return current::flip(home, &work.layout.generation);
         }

@@ -66,8 +66,11 @@ async fn publish_checkout(
     let published = blocking(work, move |work| {
         commit::sweep(&work.sources.config.nodes_cache);
         // First: where someone else is faster, its entries are suspects of the next look and no more.
+        commit::step("checkout.index", "keep the index of", &to)?;
         tracked.save(&node_place(&to))?;
+        commit::step("checkout.sync", "sync", &from)?;
         commit::sync_tree(&from)?;
+        commit::step("checkout.publish", "publish", &to)?;
         commit::publish(&from, &to)
     });
     match published.await {
@@ -88,6 +91,7 @@ async fn checkout(
     let git = &work.sources.git;
     git.fetch(ctx, (&repo.repo, &repo.commit), repo.git_ref.as_deref(), &task).await.map_err(at)?;
     let done = git.checkout(ctx, (&repo.repo, &repo.commit), to, &task).await.map_err(at)?;
+    commit::step("checkout.lfs", "fetch Git LFS files into", to)?;
     let done = git.fetch_lfs(ctx, (to, !work.offline), done, &task).await.map_err(at)?;
     if let Some(text) = clean::unfetched(name, &done.unfetched) {
         ctx.progress.warn(text);

@@ -177,7 +177,9 @@ impl Resolution {
         if !self.is_new || !self.missing.is_empty() {
             return Ok(());
         }
-        store::write_json(&places::lock_file(&sources.config, &self.lock.version_id), &self.lock)
+        let path = places::lock_file(&sources.config, &self.lock.version_id);
+        store::commit::step("resolve.lock", "write", &path)?;
+        store::write_json(&path, &self.lock)
     }
 
     /// Returns the lock that the home carries instead, where another machine chose it later for the same

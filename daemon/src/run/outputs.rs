@@ -3,7 +3,7 @@
 
 use super::RunError;
 use crate::comfy::{Comfy, FileRef, History};
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::supervise::blocking;
 use proto::method::{Output, OutputFile};
 use serde_json::Value;
@@ -156,6 +156,7 @@ impl Claim {
     /// Lets `write` write the content aside, then puts it under the name. Blocks.
     fn fill(mut self, write: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<PathBuf, StoreError> {
         write(&self.staging)?;
+        step("output.publish", "publish", &self.path)?;
         publish(&self.staging, &self.path)?;
         self.filled = true;
         Ok(self.path.clone())

@@ -35,6 +35,14 @@ impl StoreError {
     }
 }
 
+/// A named place within a change of the disk: see [`failpoint`].
+///
+/// # Errors
+/// The refusal that a test asked for, as a failure to `attempt` on `path`.
+pub fn step(name: &'static str, attempt: &'static str, path: &Path) -> Result<(), StoreError> {
+    failpoint::hit(name).map_err(|source| StoreError { attempt, path: path.to_owned(), source })
+}
+
 /// Marks names that are not published: readers skip them, restarts remove them. The process that made one
 /// follows, as [`owner::token`] writes it, and `-`.
 pub const STAGING: &str = ".comfyd-staging-";
@@ -140,7 +148,7 @@ pub fn remove_dir(path: &Path) -> Result<(), StoreError> {
     let staging = StagingDir::beside(path);
     match rename("commit.rename", path, staging.path()) {
         Err(error) if error.source.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        _ => step("commit.remove", "remove", path),
     }
 }
 
@@ -160,7 +168,7 @@ pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
 fn rename(place: &'static str, from: &Path, to: &Path) -> Result<(), StoreError> {
-    failpoint::hit(place).map_err(StoreError::at("publish", to))?;
+    step(place, "publish", to)?;
     std::fs::rename(from, to).map_err(StoreError::at("publish", to))
 }
 
@@ -210,6 +218,7 @@ impl SecondName {
     /// # Errors
     /// When the disk refuses.
     pub fn publish(self) -> Result<(), StoreError> {
+        step("commit.second-name", "publish", &self.path)?;
         publish(&self.staging, &self.path)
     }
 }
@@ -291,7 +300,7 @@ pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    failpoint::hit("commit.sync-dir").map_err(StoreError::at("sync", parent))?;
+    step("commit.sync-dir", "sync", parent)?;
     let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
     dir.sync_all().map_err(StoreError::at("sync", parent))
 }

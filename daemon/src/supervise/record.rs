@@ -7,7 +7,7 @@
 use super::Launch;
 use super::policy::Identity;
 use crate::process::Birth;
-use crate::store::commit::{StoreError, replace_file};
+use crate::store::commit::{StoreError, replace_file, step};
 use proto::VersionId;
 use proto::method::Device;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,7 @@ impl Record {
     /// process to be found.
     pub(super) fn write(&self, log: &Path) -> Result<(), StoreError> {
         let path = path(log);
+        step("instance.record", "write", &path)?;
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| StoreError::at("write", &path)(std::io::Error::other(error)))?;
         replace_file(&path, &text, false)

@@ -7,7 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep};
 use crate::store::file_lock::FileLock;
 use gix::ObjectId;
 use proto::CommitId;
@@ -102,7 +102,7 @@ impl Cache {
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
             .map_err(GitError::cache("create", url.shown()))?;
-        let published = publish(&staging, &path);
+        let published = step("git.create", "create", &path).and_then(|()| publish(&staging, &path));
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();
         }
@@ -117,7 +117,7 @@ impl Cache {
     pub(super) fn discard(&self, url: &RepoUrl) -> Result<(), GitError> {
         let path = self.path(url);
         let doomed = staging_path(&path);
-        match publish(&path, &doomed) {
+        match publish(&path, &doomed).and_then(|()| step("git.discard", "remove", &doomed)) {
             Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             // What cannot be deleted costs space only: nobody looks at that name again.
             _ => std::fs::remove_dir_all(doomed).ok(),

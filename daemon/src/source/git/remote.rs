@@ -7,6 +7,7 @@ use super::error::{Failure, GitError};
 use super::hosts;
 use super::refs::{Listed, candidates, choose};
 use super::url::RepoUrl;
+use crate::store::commit::step;
 use gix::bstr::BString;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::Protocol;
@@ -132,13 +133,16 @@ fn receive(
     if control.interrupted() {
         return Err(GitError::Cancelled(url.shown().to_owned()));
     }
-    received().map_err(|error| {
+    step("git.fetch", "fetch into", repo.path())?;
+    let version = received().map_err(|error| {
         if control.interrupted() {
             GitError::Cancelled(url.shown().to_owned())
         } else {
             GitError::remote("fetch from", url.shown(), &error)
         }
-    })
+    })?;
+    step("git.fetched", "fetch into", repo.path())?;
+    Ok(version)
 }
 
 /// Connects with what gix's HTTP backend leaves out.

@@ -301,6 +301,7 @@ fn claim_anew(dir: &Path, link: String) -> Result<Found, StoreError> {
         sweep(parts);
     }
     let claim = Claim::of(dir, owner, journal);
+    commit::step("transfer.claim", "claim", dir)?;
     if commit::claim_dir(staging.path(), dir)? {
         return Ok(Found::Taken(claim));
     }

@@ -7,7 +7,9 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep_abandoned};
+use crate::store::commit::{
+    StoreError, create_dir_all, publish, staging_path, sweep_abandoned, sync_small_tree,
+};
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -83,7 +85,7 @@ impl Cache {
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
             .map_err(GitError::cache("create", url.shown()))?;
-        let published = publish(&staging, &path);
+        let published = sync_small_tree(&staging).and_then(|()| publish(&staging, &path));
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();
         }

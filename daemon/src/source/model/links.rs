@@ -12,7 +12,7 @@ use crate::source::model::Place;
 use crate::store::flock::{FileLock, LockError};
 use crate::store::inspect::file_size;
 use crate::store::places::{self, Home, generation};
-use crate::store::{StoreError, read_json, write_json};
+use crate::store::{StoreError, commit, read_json, write_json};
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
 use proto::{Lock, RelPath};
 use serde::{Deserialize, Serialize};
@@ -138,12 +138,7 @@ pub async fn publish<E: From<StoreError> + Send + 'static>(
         if index.get(&target).is_some_and(|present| present.source == source) {
             return Ok(());
         }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::at("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
+        commit::remove_file(&path)
     });
     removed.await??;
     let target = place.target.clone();

@@ -8,7 +8,7 @@ use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
-use crate::store::flock::{FileLock, holder};
+use crate::store::flock::{Asked, Flock, holder};
 use crate::supervise::{Gpus, Limits, Patience, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,11 +121,18 @@ fn supervisor(config: &Config) -> Supervisor {
     Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
 }
 
-fn take_life(config: &Config) -> Result<FileLock, DaemonError> {
+fn take_life(config: &Config) -> Result<Flock, DaemonError> {
     create_dir_all(&config.state_dir)?;
     let path = config.socket.with_extension("sock.lock");
-    FileLock::try_take(&path)?
-        .ok_or_else(|| DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
+    match Flock::ask(&path)? {
+        Asked::Granted(life) => Ok(life),
+        Asked::Refused => {
+            Err(DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
+        }
+        Asked::Unsupported => {
+            Err(StoreError::at("lock", path)(std::io::ErrorKind::Unsupported.into()).into())
+        }
+    }
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

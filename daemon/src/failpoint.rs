@@ -6,7 +6,8 @@
 //! [`REFUSALS`], has the step fail that way.
 
 /// Every place, for tests that go through all of them.
-pub const NAMES: &[&str] = &["commit.write", "commit.sync", "commit.rename", "commit.sync-dir"];
+pub const NAMES: &[&str] =
+    &["commit.write", "commit.sync", "commit.rename", "commit.replace", "commit.sync-dir"];
 
 /// How a disk may refuse, by the name that `errno(3)` gives it.
 #[cfg(feature = "failpoints")]

@@ -75,7 +75,8 @@ fn run(env: &TestEnv) {
 
 /// Says what a new name promises: a published one itself and all in it, a pin of a commit its objects.
 fn promises(from: &Path, to: &Path) -> Option<PathBuf> {
-    let is_staging = |path: &Path| path.iter().any(|step| step.to_string_lossy().starts_with(".comfyd-staging-"));
+    let is_staging =
+        |path: &Path| path.iter().any(|step| step.to_string_lossy().starts_with(".comfyd-staging-"));
     let is_published = is_staging(from) && !is_staging(to);
     // Written many times a second, or of a process that does not outlive the machine either: not synced, and
     // in pieces they count as none.
@@ -147,7 +148,11 @@ fn no_power_loss_leaves_a_name_without_what_it_promises() {
             wrong.entry(text).or_insert((*moment, Names::Synced, Bytes::Old));
         }
     }
-    println!("power losses: {disks} disks at {} moments, violations: {}", history.moments().len(), wrong.len());
+    println!(
+        "power losses: {disks} disks at {} moments, violations: {}",
+        history.moments().len(),
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
     restarts(&recorded);
 }

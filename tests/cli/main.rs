@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
 mod adoption;
+mod background;
 mod clean;
 mod client;
 mod crashes;
@@ -12,6 +13,7 @@ mod errors;
 mod fetch;
 mod fetch_crashes;
 mod fetch_hosts;
+mod generations;
 mod gpus;
 mod home;
 mod hub_cache;

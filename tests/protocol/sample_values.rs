@@ -210,6 +210,7 @@ pub(crate) fn status_answer() -> StatusAnswer {
         home: "/volume/comfy-wan22".to_owned(),
         phase: "execute".to_owned(),
         waiting: 2,
+        background: false,
     };
     let workflow = WorkflowInfo {
         job_id: "job-7".to_owned(),

@@ -28,6 +28,7 @@ fn old() -> Vec<Golden> {
         old_golden::<Run>("run"),
         old_golden::<RunAnswer>("run_answer"),
         old_golden::<UiAnswer>("ui_answer"),
+        old_golden::<Realize>("realize"),
         old_golden::<StatusAnswer>("status_answer"),
         old_golden::<ShowAnswer>("show_answer"),
     ]
@@ -88,6 +89,7 @@ fn first_verbs() -> Vec<Golden> {
         changes: texts(&["ComfyUI: 1111111111 → 2222222222"]),
         warnings: texts(&["`commit` holds a branch"]),
     };
+    let realize = Realize { target: target(), offline: true, update: true, detach: true, background: true };
     let realize_answer = RealizeAnswer {
         version_id: id(),
         outcome: RealizeOutcome::Realized,
@@ -103,7 +105,7 @@ fn first_verbs() -> Vec<Golden> {
         golden("resolve", &Resolve { target: target(), update: true, offline: false }),
         golden("resolve_answer", &resolve_answer),
         golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
-        golden("realize", &Realize { target: target(), offline: true, update: true, detach: true }),
+        golden("realize_in_background", &realize),
         golden("realize_answer", &realize_answer),
         golden("run_job", &run()),
         golden("run_job_answer", &run_answer()),

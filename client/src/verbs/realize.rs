@@ -24,6 +24,9 @@ pub struct Args {
     /// Let the daemon go on alone
     #[arg(long)]
     detach: bool,
+    /// Let all other work of the daemon go first
+    #[arg(long, conflicts_with = "dry_run")]
+    background: bool,
 }
 
 /// Runs the verb.
@@ -36,7 +39,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     if args.dry_run {
         return dry_run(session, &GetPlan { target, offline, update });
     }
-    let call = Realize { target, offline, update, detach: args.detach };
+    let call = Realize { target, offline, update, detach: args.detach, background: args.background };
     ask(session, &call, |session, answer| {
         warn_all(session, &answer.warnings);
         for missing in &answer.missing {

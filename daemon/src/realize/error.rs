@@ -5,7 +5,7 @@ use crate::source::git::GitError;
 use crate::source::model::ModelError;
 use crate::source::python::PythonError;
 use crate::store::StoreError;
-use crate::store::flock::LockError;
+use crate::store::file_lock::LockError;
 use proto::plan::Problem;
 use proto::{ErrorKind, VersionId};
 
@@ -70,6 +70,14 @@ pub enum RealizeError {
         /// Why.
         source: PythonError,
     },
+    /// What is to be built anew is in use.
+    #[error("`{generation}` is damaged, and the ComfyUI of `{version}` runs it")]
+    Damaged {
+        /// The generation's directory.
+        generation: String,
+        /// Whose process it is.
+        version: VersionId,
+    },
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,7 +91,7 @@ impl RealizeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Resolve(error) => error.kind(),
-            Self::OtherVersion { .. } => ErrorKind::Conflict,
+            Self::OtherVersion { .. } | Self::Damaged { .. } => ErrorKind::Conflict,
             Self::Locked { source: LockError::Cancelled(_), .. } => ErrorKind::Cancelled,
             Self::Refused(problems) => problems.first().map_or(ErrorKind::Internal, |problem| problem.kind),
             Self::Locked { source: LockError::Store(_), .. } | Self::Store(_) => ErrorKind::Disk,
@@ -101,6 +109,9 @@ impl RealizeError {
         match self {
             Self::Resolve(error) => error.hint(),
             Self::OtherVersion { .. } => Some("put `{version_id}` into COMFY_HOME, or unset it".to_owned()),
+            Self::Damaged { version, .. } => {
+                Some(format!("end it by `comfyctl stop {version}`, then try again"))
+            }
             // Of several, each has its own beside it.
             Self::Refused(problems) => {
                 problems.first().filter(|_| problems.len() == 1).and_then(|problem| problem.hint.clone())

@@ -7,13 +7,13 @@
 use super::generation;
 use super::layout::Layout;
 use super::plan::{Disk, Facts, is_built};
-use super::{InUse, RealizeError, clean, models, repositories};
+use super::{InUse, RealizeError, clean, current, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::python::{self, Build, InstallScript, PythonError};
 use crate::store::commit::StagingDir;
 use crate::store::places::generation as names;
-use crate::store::{StoreError, tree};
+use crate::store::tree;
 use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
@@ -55,7 +55,7 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     let _stop = ctx.cancel.clone().drop_guard();
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
     blocking(&work, generation::make_links).await?;
-    blocking(&work, generation::prune).await
+    blocking(&work, |work| current::prune(&work.layout.home, &work.in_use)).await
 }
 
 /// Makes ComfyUI, the custom nodes and the environment.
@@ -64,6 +64,7 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     if !is_built(&work.plan) {
         return complete(ctx, work, &dir).await;
     }
+    blocking(work, generation::check_unused).await?;
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
     let is_fresh = work.plan.packages.action == PackagesAction::Install && !work.offline;
@@ -129,6 +130,7 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
         task.done(format!("{} packages, shared with generation {other}", work.plan.packages.count));
         return Ok(());
     }
+    ctx.turn().await;
     let install = async {
         let uv = work.sources.uv(ctx).await?;
         let wanted = work.spec.env.get(python::INTERPRETER).unwrap_or(&work.lock.python.version);
@@ -147,6 +149,7 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
     let (venv, comfy) = (generation_dir.join(names::VENV), generation_dir.join(names::COMFY));
     let nodes = work.lock.custom_nodes.iter().zip(&work.layout.checkouts);
     for (node, checkout) in nodes.filter(|(node, _)| work.plan.install_scripts.contains(&node.dir)) {
+        ctx.turn().await;
         let task = ctx.progress.task(TaskKind::InstallScript, node.dir.as_str(), Unit::Nothing);
         task.detail("running install.py");
         let script =
@@ -159,13 +162,13 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
 }
 
 /// Runs disk work where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static, E: Into<RealizeError> + Send + 'static>(
     work: &Arc<Work>,
-    job: impl FnOnce(&Work) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&Work) -> Result<T, E> + Send + 'static,
 ) -> Result<T, RealizeError> {
     let work = Arc::clone(work);
     match tokio::task::spawn_blocking(move || job(&work)).await {
-        Ok(result) => result.map_err(RealizeError::Store),
+        Ok(result) => result.map_err(Into::into),
         Err(error) => Err(RealizeError::Crashed(error)),
     }
 }

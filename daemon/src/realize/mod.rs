@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use crate::resolve::{Mode, Resolution, resolve};
 use crate::source::Sources;
 use crate::source::model::links::{self, Known};
-use crate::store::flock::FileLock;
+use crate::store::file_lock::FileLock;
 use crate::store::places::Home;
 use crate::store::places::generation as names;
 use crate::store::{self, StoreError};
@@ -27,6 +27,7 @@ use std::time::Duration;
 
 mod asking;
 mod clean;
+mod current;
 mod error;
 pub mod execute;
 mod generation;
@@ -54,6 +55,8 @@ pub struct Request {
     pub mode: Mode,
     /// What runs, whenever it is asked.
     pub in_use: InUse,
+    /// Whether all other work goes first.
+    pub background: bool,
 }
 
 /// A finished home.

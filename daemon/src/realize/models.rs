@@ -63,7 +63,8 @@ async fn link_standing(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> 
         let steps = &work.plan.models;
         let standing = steps.iter().enumerate().filter(|(_, step)| maker(work, step).is_none());
         let from = standing.filter_map(|(at, step)| Some((at, file_of(work, step)?)));
-        from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?))).collect::<Result<Vec<_>, _>>()
+        from.map(|(at, from)| Ok((at, second_name(work, &from, &steps[at])?)))
+            .collect::<Result<Vec<_>, StoreError>>()
     });
     for (at, name) in names.await? {
         let step = &work.plan.models[at];
@@ -138,7 +139,10 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
     let place = Place { models_dir: &work.layout.home.models, target: &step.target };
     let failed = |source| RealizeError::Model { target: step.target.to_string(), source };
     let begun = Instant::now();
-    for _ in 0..TURNS {
+    let mut lost = 0;
+    while lost < TURNS {
+        // Without the claim, for which foreground work may wait.
+        ctx.turn().await;
         let models = &work.sources.models;
         let turn = models.turn(ctx, &model.source, place, task).await.map_err(failed)?;
         // Another version, or another daemon, may have fetched it meanwhile.
@@ -149,6 +153,7 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
         if let Fetched::Here { .. } = fetched {
             return Ok(());
         }
+        lost += usize::from(!ctx.standing.is_background());
     }
     let (link, owner) = (step.source.clone(), "processes that took this one for dead".to_owned());
     Err(failed(ModelError::Busy { link, owner, waited: begun.elapsed() }))
@@ -159,7 +164,9 @@ async fn share(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, link: &str) -> Res
     let (link, target) = (link.to_owned(), step.clone());
     let found = blocking(work, move |work| {
         let home = &work.layout.home;
-        let Some((from, entry)) = links::find(&work.sources.config, home, &link) else { return Ok(None) };
+        let Some((from, entry)) = links::find(&work.sources.config, home, &link) else {
+            return Ok::<_, StoreError>(None);
+        };
         let is_elsewhere = from != target.target;
         let name = is_elsewhere.then(|| second_name(work, &home.model(&from), &target)).transpose()?;
         Ok(Some((Entry { source: target.source, ..entry }, name)))

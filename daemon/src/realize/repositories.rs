@@ -20,6 +20,7 @@ const AT_ONCE: usize = 16;
 
 /// Checks ComfyUI out into a generation's directory, which is not published yet.
 pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, staging: &Path) -> Result<(), RealizeError> {
+    ctx.turn().await;
     let place = comfy_place(&work.lock, staging);
     let tracked = checkout(ctx, work, COMFY, &work.lock.comfy, &place.dir).await?;
     blocking(work, move |_| tracked.save(&place)).await
@@ -35,6 +36,7 @@ pub(super) async fn custom_nodes(ctx: &Ctx, work: &Arc<Work>) -> Result<(), Real
         let slots = &slots;
         async move {
             let _slot = slots.acquire().await;
+            ctx.turn().await;
             publish_checkout(ctx, work, &step.name, &node.repo, place).await
         }
     });
@@ -54,7 +56,7 @@ async fn publish_checkout(
     let tracked = checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());
     let published = blocking(work, move |work| {
-        commit::sweep_abandoned(&work.sources.config.nodes_cache);
+        commit::sweep(&work.sources.config.nodes_cache);
         // First: where someone else is faster, its entries are suspects of the next look and no more.
         tracked.save(&node_place(&to))?;
         commit::sync_tree(&from)?;

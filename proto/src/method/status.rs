@@ -47,6 +47,9 @@ pub struct JobInfo {
     pub phase: String,
     /// Number of clients that wait for it.
     pub waiting: usize,
+    /// Whether all other work goes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
 }
 
 /// A workflow that waits or runs.

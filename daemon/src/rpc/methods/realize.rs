@@ -4,6 +4,7 @@ use super::{elapsed_ms, load, request, warnings};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::realize::Request;
 use crate::resolve::Mode;
 use proto::method::{Realize, RealizeAnswer, RealizeOutcome};
 use std::time::Instant;
@@ -12,7 +13,7 @@ pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Resu
     let started = Instant::now();
     let (loaded, home) = load(daemon, &params.target)?;
     let mode = Mode { update: params.update, offline: params.offline };
-    let wanted = request(daemon, &loaded, home, mode);
+    let wanted = Request { background: params.background, ..request(daemon, &loaded, home, mode) };
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),
         outcome: RealizeOutcome::Detached,

@@ -24,7 +24,7 @@ pub(super) fn show(daemon: &Daemon, params: &Show) -> Result<ShowAnswer, Error> 
         lock_path: lock_file(&daemon.config, &loaded.spec.version_id).display().to_string(),
         diagnostics: loaded.warnings,
         home: home.root.display().to_string(),
-        generation: inspect::link_name(&home.current()),
+        generation: inspect::linked_generation(&home.current()),
         state: stand.state,
         lacks: stand.lacks,
         linked_nodes: linked.filter_map(|link| Some(nodes.get(link.node?)?.dir.clone())).collect(),

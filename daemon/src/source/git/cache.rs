@@ -7,9 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{
-    StoreError, create_dir_all, publish, staging_path, sweep_abandoned, sync_small_tree,
-};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep, sync_small_tree};
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -68,7 +66,7 @@ impl Cache {
     /// Opens the cache of a repository for fetching into it. Call it with the lock held. Blocks.
     pub(super) fn open_for_fetch(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
         self.sweep(url);
-        sweep_abandoned(&self.dir);
+        sweep(&self.dir);
         let repo = self.open_or_create(url)?;
         if pins_hold(&repo) {
             return Ok(repo);

@@ -31,8 +31,8 @@ pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::store::commit::{StagingDir, sweep_abandoned};
-use crate::store::flock::FileLock;
+use crate::store::commit::{StagingDir, sweep};
+use crate::store::file_lock::FileLock;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
@@ -273,7 +273,7 @@ impl Git {
         let work = move |control: &Control| {
             let staging = StagingDir::beside(&place.index);
             // A killed one may have left its own.
-            place.index.parent().into_iter().for_each(sweep_abandoned);
+            place.index.parent().into_iter().for_each(sweep);
             let wanted = |path: &BStr| suspects.contains(path) && !place.is_excepted(path);
             let places = (&place, staging.path());
             restore::restore(&cache, (url, &commit), places, &wanted, (allowed, control))

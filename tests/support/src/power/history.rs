@@ -134,7 +134,8 @@ impl History {
         let mut seen: HashMap<Id, u64> = HashMap::new();
         for change in self.changes.iter().take_while(|change| change.at < moment) {
             let is_durable = change.durable.is_some_and(|at| at < moment);
-            let dir = change.made.as_ref().map(|(name, _)| name.0).or(change.gone.as_ref().map(|name| name.0));
+            let dir =
+                change.made.as_ref().map(|(name, _)| name.0).or(change.gone.as_ref().map(|name| name.0));
             let nth = seen.entry(dir.unwrap_or(ROOT)).or_default();
             *nth += u64::from(!is_durable);
             let survives = is_durable
@@ -207,7 +208,8 @@ impl History {
         let moved = |name: &Name| {
             let later = self.changes.iter().filter(|change| change.at > since && change.at < until);
             later.into_iter().any(|change| {
-                change.gone.as_ref() == Some(name) || change.made.as_ref().is_some_and(|(made, _)| made == name)
+                change.gone.as_ref() == Some(name)
+                    || change.made.as_ref().is_some_and(|(made, _)| made == name)
             })
         };
         promise.tree.iter().find_map(|(name, id)| {
@@ -234,7 +236,9 @@ impl Node {
         };
         match (write, sync) {
             (None, _) => (old.clone().unwrap_or_else(|| empty(0)), false),
-            (Some((written, _)), Some((synced, _))) if synced > written => (old.clone().unwrap_or_else(|| empty(0)), false),
+            (Some((written, _)), Some((synced, _))) if synced > written => {
+                (old.clone().unwrap_or_else(|| empty(0)), false)
+            }
             // An empty file has nothing to lose.
             (Some((_, 0)), None) => (empty(0), false),
             (Some((_, size)), _) if bytes == Bytes::Zeros => (empty(*size), true),

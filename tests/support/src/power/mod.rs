@@ -48,13 +48,28 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A name leads to this inode, maybe as before.
-    Named { path: PathBuf, ino: Ino, kind: Kind },
-    Renamed { from: PathBuf, to: PathBuf },
-    Removed { path: PathBuf },
+    Named {
+        path: PathBuf,
+        ino: Ino,
+        kind: Kind,
+    },
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Removed {
+        path: PathBuf,
+    },
     /// A file's bytes or size changed.
-    Written { ino: Ino, size: u64 },
+    Written {
+        ino: Ino,
+        size: u64,
+    },
     /// A file's bytes, or a directory's names (then there are no contents), outlive the machine from here on.
-    Synced { ino: Ino, contents: Option<Contents> },
+    Synced {
+        ino: Ino,
+        contents: Option<Contents>,
+    },
     /// Everything does; these files had something new.
     SyncedAll(Vec<(Ino, Contents)>),
 }

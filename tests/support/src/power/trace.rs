@@ -43,7 +43,8 @@ impl Tracer {
         let child = launcher.spawn().expect("a shell can be started");
         let pid = Pid::from_raw(child.id().cast_signed());
         waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
-        let follow = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
+        let follow =
+            Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
         let options = follow
             | Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACEEXEC

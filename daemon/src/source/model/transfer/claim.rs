@@ -319,7 +319,7 @@ impl Claim {
 /// Removes transfers that nobody wants any more, and what killed processes left of making theirs. Best
 /// effort: it costs space only.
 fn sweep(parts: &Path) {
-    commit::sweep_abandoned(parts);
+    commit::sweep(parts);
     for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
         let dir = entry.path();
         let touched = std::fs::metadata(dir.join(super::journal::NAME)).or_else(|_| entry.metadata());

@@ -18,6 +18,8 @@ mod gpus;
 mod home;
 mod hub_cache;
 mod interrupt;
+#[cfg(target_arch = "x86_64")]
+mod machine_power;
 mod model_links;
 mod model_problems;
 mod offline;

@@ -10,7 +10,7 @@ use super::plan::{Disk, Facts, is_built};
 use super::{InUse, RealizeError, clean, current, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
-use crate::source::python::{self, Build, InstallScript};
+use crate::source::python::{self, Build, InstallScript, PythonError};
 use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
 use crate::store::places::generation as names;
@@ -71,6 +71,23 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     blocking(work, generation::check_unused).await?;
     blocking(work, generation::prepare).await?;
     let staging = StagingDir::beside(&dir);
+    let is_fresh = work.plan.packages.action == PackagesAction::Install && !work.offline;
+    match build(ctx, work, &staging).await {
+        Err(RealizeError::Packages(error @ PythonError::Damaged { .. })) if is_fresh => {
+            let venv = staging.path().join(names::VENV);
+            let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
+            let forgotten = python::forget_damaged(ctx, uv, &venv, &work.lock.python).await;
+            let forgotten = forgotten.map_err(RealizeError::Packages)?.join(", ");
+            ctx.progress.note(format!("{error}: {forgotten} are fetched anew"));
+            drop(staging);
+            build(ctx, work, &StagingDir::beside(&dir)).await
+        }
+        other => other,
+    }
+}
+
+/// Builds a generation aside and publishes it.
+async fn build(ctx: &Ctx, work: &Arc<Work>, staging: &StagingDir) -> Result<(), RealizeError> {
     let venv = staging.path().join(names::VENV);
     tokio::try_join!(
         repositories::comfy(ctx, work, staging.path()),

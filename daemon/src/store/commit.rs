@@ -69,9 +69,12 @@ pub fn staging_path(path: &Path) -> PathBuf {
     path.with_file_name(staging)
 }
 
-/// Creates a directory and its parents. Blocks.
+/// Creates a directory and its parents, each durably: what is published in it is not lost with its name.
+/// Blocks.
 pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))
+    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
+    std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))?;
+    path.ancestors().take(missing).try_for_each(sync_parent)
 }
 
 /// Replaces a small file as a whole: old content or new, never a mixture. Creates parents. Blocks.
@@ -213,12 +216,17 @@ impl SecondName {
         Ok(Self { staging, path: to.to_owned() })
     }
 
-    /// Publishes the name, replacing an earlier file. Blocks.
+    /// Publishes the name, replacing an earlier file. Blocks, for long where whoever wrote the file did so just
+    /// now and synced nothing.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn publish(self) -> Result<(), StoreError> {
         step("commit.second-name", "publish", &self.path)?;
+        // What a symbolic one leads to is not ours.
+        if self.staging.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            sync_file(&self.staging)?;
+        }
         publish(&self.staging, &self.path)
     }
 }
@@ -298,11 +306,41 @@ pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
     nix::unistd::syncfs(&dir).map_err(|errno| StoreError::at("sync", root)(errno.into()))
 }
 
+/// Syncs a small tree file by file, so that nobody waits for what others are writing. Blocks.
+pub fn sync_small_tree(root: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(root).map_err(StoreError::at("read the directory", root))? {
+        let entry = entry.map_err(StoreError::at("read the directory", root))?;
+        let path = entry.path();
+        match entry.file_type().map_err(StoreError::at("read", &path))? {
+            kind if kind.is_dir() => sync_small_tree(&path)?,
+            kind if kind.is_file() => sync_file(&path)?,
+            _ => {}
+        }
+    }
+    sync_file(root)
+}
+
+/// Syncs one file's content, or a directory's names. Blocks.
+pub fn sync_file(path: &Path) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(StoreError::at("open", path))?;
+    file.sync_all().map_err(StoreError::at("sync", path))
+}
+
+/// Removes a file for good, if it is there: no power loss brings it back. Blocks.
+pub fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::at("remove", path)(error)),
+    }
+}
+
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else { return Ok(()) };
+    // A relative name of one step lies in the working directory.
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     step("commit.sync-dir", "sync", parent)?;
-    let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
-    dir.sync_all().map_err(StoreError::at("sync", parent))
+    sync_file(parent)
 }
 
 #[cfg(test)]

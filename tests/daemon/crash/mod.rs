@@ -39,10 +39,14 @@ struct Course {
 #[allow(clippy::print_stdout, reason = "the figures are a result")]
 fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
     let begun = Instant::now();
-    let (mut worlds, courses): (Vec<_>, Vec<_>) = in_parallel((0..MACHINES).collect(), prepared).into_iter().unzip();
+    let (mut worlds, courses): (Vec<_>, Vec<_>) =
+        in_parallel((0..MACHINES).collect(), prepared).into_iter().unzip();
     let courses: BTreeMap<usize, Course> = courses.into_iter().flatten().collect();
     let preparation = begun.elapsed();
-    for (n, c) in &courses { let c: &Course = c; eprintln!("{} {:?} {} {:?}", SCENARIOS[*n].name, c.took, c.passed.values().sum::<usize>(), c.passed); }
+    for (n, c) in &courses {
+        let c: &Course = c;
+        eprintln!("{} {:?} {} {:?}", SCENARIOS[*n].name, c.took, c.passed.values().sum::<usize>(), c.passed);
+    }
     let trials = Mutex::new(trials(&courses));
     let done: Mutex<Vec<(&Scenario, Death, Report)>> = Mutex::default();
     in_parallel(worlds.iter_mut().collect(), |world| {
@@ -51,8 +55,16 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
             let Some((scenario, death)) = next else { break };
             let began = Instant::now();
             let report = trial(world, scenario, &death);
-            println!("{} {death:?} {} {:?} {:?}", scenario.name, report.died, report.first_answer, began.elapsed());
-            for b in &report.broken.0 { println!("    {b}"); }
+            println!(
+                "{} {death:?} {} {:?} {:?}",
+                scenario.name,
+                report.died,
+                report.first_answer,
+                began.elapsed()
+            );
+            for b in &report.broken.0 {
+                println!("    {b}");
+            }
             done.lock().unwrap().push((scenario, death, report));
         }
     });
@@ -63,16 +75,24 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
     let broken: Vec<_> = done.iter().filter(|(_, _, report)| !report.broken.0.is_empty()).collect();
     println!(
         "crashes: {} trials ({} deaths), {} violations; first answer after a crash: p50 {:?}, max {:?}; {:?} in all, {preparation:?} of it to prepare",
-        done.len(), died.len(), broken.len(), answers[answers.len() / 2], answers[answers.len() - 1], begun.elapsed(),
+        done.len(),
+        died.len(),
+        broken.len(),
+        answers[answers.len() / 2],
+        answers[answers.len() - 1],
+        begun.elapsed(),
     );
     for (scenario, death, report) in &broken {
         println!("{} {death:?}:\n    {}", scenario.name, report.broken.0.join("\n    "));
     }
     assert!(broken.is_empty(), "{} of {} trials", broken.len(), done.len());
-    let reached: BTreeSet<_> = died.iter().filter_map(|(_, death, _)| match death {
-        Death::At(place, _) => Some(*place),
-        Death::After(_) => None,
-    }).collect();
+    let reached: BTreeSet<_> = died
+        .iter()
+        .filter_map(|(_, death, _)| match death {
+            Death::At(place, _) => Some(*place),
+            Death::After(_) => None,
+        })
+        .collect();
     let missed: Vec<_> = NAMES.iter().filter(|name| !reached.contains(*name)).collect();
     assert!(missed.is_empty(), "no daemon died at {missed:?}");
     assert!(died.len() >= TRIALS, "{} deaths", died.len());
@@ -121,7 +141,9 @@ fn trials(courses: &BTreeMap<usize, Course>) -> VecDeque<(&'static Scenario, Dea
         let (every, skip): (usize, usize) = (every.parse().unwrap(), skip.parse().unwrap());
         return trials.into_iter().skip(skip).step_by(every).collect();
     }
-    for (number, (scenario, course)) in SCENARIOS.iter().zip(courses.values()).cycle().take(MOMENTS).enumerate() {
+    for (number, (scenario, course)) in
+        SCENARIOS.iter().zip(courses.values()).cycle().take(MOMENTS).enumerate()
+    {
         let span = u64::try_from(course.took.as_micros()).unwrap();
         let moment = Duration::from_micros(random(&mut state, number as u64) % span);
         trials.push_back((scenario, Death::After(moment)));

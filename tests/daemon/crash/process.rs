@@ -57,7 +57,11 @@ impl<'a> Daemon<'a> {
             let mut message: Value = serde_json::from_str(&line).unwrap();
             if message["id"] == 1 {
                 let error = message["error"].take();
-                return if error.is_null() { Said::Done(message["result"].take()) } else { Said::Refused(error) };
+                return if error.is_null() {
+                    Said::Done(message["result"].take())
+                } else {
+                    Said::Refused(error)
+                };
             }
         }
         Said::Nothing

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::TestEnv;
 use support::file_server::{Content, safetensors};
 use support::git_remote::Repository;
-use support::TestEnv;
 
 /// The version that all trials are about.
 pub(super) const VERSION: &str = "v";
@@ -78,9 +78,8 @@ impl World {
                 "models": models,
             })
         };
-        let model = |link: &str, name: &str| {
-            json!({ "source": link, "target_path": format!("loras/{name}") })
-        };
+        let model =
+            |link: &str, name: &str| json!({ "source": link, "target_path": format!("loras/{name}") });
         world.specs = [
             spec("one", json!([model(&small, "a.safetensors")])),
             // The first place gets another link's file, and the first link another place.

@@ -51,6 +51,33 @@ pub async fn prove(ctx: &Ctx, uv: &Uv, venv: &Path, python: &LockedPython) -> Re
     Ok(proof)
 }
 
+/// Has uv forget the packages of `venv` whose files are damaged, so that they are fetched anew: a machine
+/// that lost power leaves files in uv's cache that are shorter than they were. Returns their names.
+///
+/// # Errors
+/// When uv cannot be run, or `venv` cannot be read.
+pub async fn forget_damaged(
+    ctx: &Ctx,
+    uv: &Uv,
+    venv: &Path,
+    python: &LockedPython,
+) -> Result<Vec<String>, PythonError> {
+    let site = venv.join(format!("lib/python{}/site-packages", python.version));
+    let names = blocking(move || {
+        let installed = Installed::read(site)?;
+        let is_damaged = |dir: &Path| installed.check_package(dir).is_err();
+        let damaged = installed.dist_infos.iter().filter(|(_, (_, dir))| is_damaged(dir));
+        Ok(damaged.map(|(name, _)| name.clone()).collect::<Vec<_>>())
+    })
+    .await?;
+    let clean = uv.command(true).args(["cache", "clean"]).args(&names);
+    // Without a name it would forget everything.
+    if !names.is_empty() {
+        Uv::run(ctx, &clean, "have uv forget damaged packages", |_| ()).await?;
+    }
+    Ok(names)
+}
+
 struct Installed {
     site: PathBuf,
     /// Normalised name → (version, directory).
@@ -131,7 +158,8 @@ impl Installed {
                 (Ok(_), _) => {}
             }
         }
-        Ok(files)
+        // A RECORD names at least itself.
+        if files == 0 { damaged("RECORD", "names no files".to_owned()) } else { Ok(files) }
     }
 }
 

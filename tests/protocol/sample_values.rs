@@ -226,7 +226,7 @@ pub(crate) fn status_answer() -> StatusAnswer {
         home: "/volume/comfy-wan22".to_owned(),
         phase: "execute".to_owned(),
         waiting: 2,
-        background: false,
+        background: true,
         waits: vec![wait()],
     };
     let workflow = WorkflowInfo {

@@ -1,5 +1,6 @@
 //! Whose the socket is: who may connect, who listens when several begin at once, and what happens when its file
 //! is deleted. Prints how long clients waited.
+#![allow(clippy::print_stdout, reason = "figures for whoever reads the run")]
 
 use crate::client::machine;
 use serde_json::Value;
@@ -47,10 +48,11 @@ fn as_stranger(env: &TestEnv, groups: &[u32]) -> Option<Ended> {
     let groups: Vec<_> = groups.iter().map(ToString::to_string).collect();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string()]);
-    match groups.is_empty() {
-        true => command.arg("--clear-groups"),
-        false => command.args(["--groups", &groups.join(",")]),
-    };
+    if groups.is_empty() {
+        command.arg("--clear-groups");
+    } else {
+        command.args(["--groups", &groups.join(",")]);
+    }
     command.arg(copy).args(["status", "--no-start", "--json"]);
     let vars = env.command(&[]);
     command.env_clear().envs(vars.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -114,8 +116,10 @@ fn a_group_that_there_is_not_ends_the_daemon_with_its_name() {
     );
 }
 
-/// Ways in which a socket file is lost.
-fn losses() -> [(&'static str, fn(&TestEnv)); 4] {
+/// A way to lose a socket file, in words and in deed.
+type Loss = (&'static str, fn(&TestEnv));
+
+fn losses() -> [Loss; 4] {
     [
         ("deleted", |env| fs::remove_file(env.socket()).unwrap()),
         ("replaced by a file", |env| {

@@ -1,5 +1,6 @@
 //! Clients that mean harm, thousands of them: others are served, and memory stays bounded. Prints what the
 //! daemon took meanwhile, and how a good client fared.
+#![allow(clippy::print_stdout, reason = "figures for whoever reads the run")]
 
 use crate::client::machine;
 use serde_json::{Value, json};
@@ -106,7 +107,9 @@ fn two_thousand_connections_are_held_and_others_served() {
     let attacked = Attacked::new();
     attacked.withstands("silent after hello", CROWD, || {
         let mut crowd: Vec<_> = (0..CROWD).map(|_| RawClient::greet(&attacked.socket())).collect();
-        crowd.iter_mut().for_each(|client| drop(client.status()));
+        for client in &mut crowd {
+            drop(client.status());
+        }
         crowd
     });
     attacked.withstands("connected and gone at once", 0, || drop(attacked.crowd(CROWD)));
@@ -120,7 +123,9 @@ fn lines_that_never_end_are_bounded_in_memory_and_in_time() {
         let mut crowd = attacked.crowd(CROWD);
         // Pushed until nobody takes more: the system's buffers are full, and the daemon's share is taken.
         for _ in 0..3 {
-            crowd.iter_mut().for_each(|client| drop(client.push(line.as_bytes())));
+            for client in &mut crowd {
+                drop(client.push(line.as_bytes()));
+            }
         }
         let told = crowd[0].read_to_end();
         assert!(told.contains("not ended within 10 s") || told.contains("longer than"), "{told}");
@@ -141,7 +146,9 @@ fn clients_that_never_read_cost_others_nothing() {
     attacked.withstands("thousands of calls, no answer read", 200, || {
         let mut crowd = attacked.crowd(200);
         for _ in 0..5 {
-            crowd.iter_mut().for_each(|client| drop(client.push(calls.as_bytes())));
+            for client in &mut crowd {
+                drop(client.push(calls.as_bytes()));
+            }
         }
         crowd
     });
@@ -181,7 +188,9 @@ fn storms_of_notifications_and_garbage_pass() {
                 })
             };
             let storms: Vec<_> = (0..8).map(storm).collect();
-            storms.into_iter().for_each(|storm| storm.join().unwrap());
+            for storm in storms {
+                storm.join().unwrap();
+            }
         });
     }
 }

@@ -1,7 +1,7 @@
 //! What goes back to one client. Answers are never dropped; progress is, where the client has not read the
 //! progress before it, for the next says it all again.
 
-use super::bounds::{Bounds, Full, Held};
+use super::bounds::{Bounds, Held};
 use proto::ErrorKind;
 use proto::rpc::{Message, RpcError};
 use std::sync::Arc;
@@ -53,14 +53,10 @@ impl Answers {
             held = self.bounds.hold_soon(text.len()) => held,
             () = self.queue.closed() => return,
         };
-        let held = match held {
-            Ok(held) => Some(held),
-            Err(Full) => {
-                text = self::text(&Message::failure(id, crowded()));
-                None
-            }
-        };
-        let line = Line { text, is_progress: false, _keeps: (held, until_read) };
+        if held.is_err() {
+            text = self::text(&Message::failure(id, crowded()));
+        }
+        let line = Line { text, is_progress: false, _keeps: (held.ok(), until_read) };
         // Fails when the client has hung up.
         self.queue.send(line).await.ok();
     }

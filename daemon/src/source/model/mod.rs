@@ -19,6 +19,7 @@ mod verify;
 pub use error::ModelError;
 pub use place::Place;
 pub use remote::Identity;
+pub use verify::tensor_bytes;
 use remote::Remote as _;
 
 use crate::ctx::{Ctx, Task};

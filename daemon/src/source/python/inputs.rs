@@ -56,11 +56,12 @@ impl Line {
 
 /// All requirements of a version.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub struct Inputs {
     /// In order of precedence.
     pub(super) lines: Vec<Line>,
     pub(super) left_out: Vec<LeftOut>,
-    pub(super) warnings: Vec<String>,
+    /// What was left out, each with its place.
+    pub warnings: Vec<String>,
 }
 
 impl Inputs {
@@ -68,7 +69,7 @@ impl Inputs {
     ///
     /// # Errors
     /// A line of ComfyUI's or the spec's that cannot be used. A node's is left out with a warning.
-    pub(super) fn read(contributors: &[Contributor]) -> Result<Self, PythonError> {
+    pub fn read(contributors: &[Contributor]) -> Result<Self, PythonError> {
         let mut inputs = Self::default();
         // Nodes' `install.py` call `python -m pip`, which uv's environments do not have by themselves.
         inputs.lines.push(Line {

@@ -321,7 +321,7 @@ pub fn sync_file(path: &Path) -> Result<(), StoreError> {
 pub fn remove_file(path: &Path) -> Result<(), StoreError> {
     match std::fs::remove_file(path) {
         Ok(()) => sync_parent(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::at("remove", path)(error)),
     }
 }

@@ -58,7 +58,8 @@ impl Waiting {
         if is_new {
             self.told = Some(so_far);
             holder.clone_into(&mut self.wait.holder);
-            (self.wait.for_ms, self.wait.left_ms) = (millis(so_far), millis(self.deadline.saturating_sub(so_far)));
+            (self.wait.for_ms, self.wait.left_ms) =
+                (millis(so_far), millis(self.deadline.saturating_sub(so_far)));
             let wait = self.wait.clone();
             self.progress.state.send_modify(|state| {
                 match state.waits.iter_mut().find(|told| told.id == wait.id) {

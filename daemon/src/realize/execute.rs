@@ -10,7 +10,7 @@ use super::plan::{Disk, Facts, is_built};
 use super::{InUse, RealizeError, clean, current, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
-use crate::source::python::{self, Build, InstallScript, PythonError};
+use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
 use crate::store::places::generation as names;
@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
 use proto::{Lock, Plan, Spec};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,19 +71,24 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     }
     blocking(work, generation::check_unused).await?;
     blocking(work, generation::prepare).await?;
-    let staging = StagingDir::beside(&dir);
     let is_fresh = work.plan.packages.action == PackagesAction::Install && !work.offline;
-    match build(ctx, work, &staging).await {
-        Err(RealizeError::Packages(error @ PythonError::Damaged { .. })) if is_fresh => {
-            let venv = staging.path().join(names::VENV);
-            let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
-            let forgotten = python::forget_damaged(ctx, uv, &venv, &work.lock.python).await;
-            let forgotten = forgotten.map_err(RealizeError::Packages)?.join(", ");
-            ctx.progress.note(format!("{error}: {forgotten} are fetched anew"));
-            drop(staging);
-            build(ctx, work, &StagingDir::beside(&dir)).await
-        }
-        other => other,
+    let mut forgotten = BTreeSet::new();
+    loop {
+        let staging = StagingDir::beside(&dir);
+        let error = match build(ctx, work, &staging).await {
+            Err(RealizeError::Packages(error)) if is_fresh => error,
+            other => return other,
+        };
+        let damaged = error.damaged_package().filter(|package| !forgotten.contains(*package));
+        let Some(package) = damaged else { return Err(RealizeError::Packages(error)) };
+        let venv = staging.path().join(names::VENV);
+        let forget = async {
+            let uv = work.sources.uv(ctx).await?;
+            python::forget_damaged(ctx, uv, (package, &venv), &work.lock.python).await
+        };
+        forgotten.extend(forget.await.map_err(RealizeError::Packages)?);
+        forgotten.insert(package.to_owned());
+        ctx.progress.note(format!("fetching anew what uv's cache has in pieces: {error}"));
     }
 }
 

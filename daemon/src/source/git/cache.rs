@@ -7,7 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep, sync_small_tree};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep};
 use crate::store::file_lock::FileLock;
 use gix::ObjectId;
 use proto::CommitId;
@@ -102,9 +102,8 @@ impl Cache {
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
             .map_err(GitError::cache("create", url.shown()))?;
-        let published = step("git.create", "create", &path)
-            .and_then(|()| sync_small_tree(&staging))
-            .and_then(|()| publish(&staging, &path));
+        // Not synced: without a pin it holds nothing, and one in pieces is thrown away.
+        let published = step("git.create", "create", &path).and_then(|()| publish(&staging, &path));
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();
         }

@@ -96,13 +96,17 @@ pub(super) fn receive_commit(
 /// Pins a commit that was received, once its objects outlive the machine. A pin that a power loss leaves
 /// empty is none.
 fn pin_durably(repo: &gix::Repository, url: &RepoUrl, commit: &CommitId) -> Result<(), GitError> {
-    sync_small_tree(repo.git_dir())?;
+    let dir = repo.git_dir();
+    let files = ["HEAD", "config", "shallow"].map(|name| dir.join(name));
+    files.iter().filter(|file| file.exists()).try_for_each(|file| sync_file(file))?;
+    sync_small_tree(&dir.join("objects"))?;
+    sync_file(dir)?;
     let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
     let pinned = repo.reference(name.as_str(), object_id(url, commit)?, old, "pinned");
     pinned.map_err(GitError::cache("pin a commit in", url.shown()))?;
-    let path = repo.git_dir().join(&name);
+    let path = dir.join(&name);
     // The directories of the first pin are new, too.
-    path.ancestors().take_while(|step| *step != repo.git_dir()).try_for_each(|step| Ok(sync_file(step)?))
+    path.ancestors().take_while(|step| *step != dir).try_for_each(|step| Ok(sync_file(step)?))
 }
 
 /// Returns the refspecs whose histories may hold a commit that the server refused, the likeliest first.

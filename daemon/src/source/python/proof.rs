@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::process::run;
 use pep508_rs::PackageName;
 use proto::lock::LockedPython;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,30 +51,30 @@ pub async fn prove(ctx: &Ctx, uv: &Uv, venv: &Path, python: &LockedPython) -> Re
     Ok(proof)
 }
 
-/// Has uv forget the packages of `venv` whose files are damaged, so that they are fetched anew: a machine
-/// that lost power leaves files in uv's cache that are shorter than they were. Returns their names.
+/// Has uv forget what it keeps of `package` and of all packages of `venv` whose files are damaged, so that they
+/// are fetched anew: a machine that lost power leaves files in uv's cache that are shorter than they were.
+/// Returns their names.
 ///
 /// # Errors
-/// When uv cannot be run, or `venv` cannot be read.
+/// When uv cannot be run.
 pub async fn forget_damaged(
     ctx: &Ctx,
     uv: &Uv,
-    venv: &Path,
+    (package, venv): (&str, &Path),
     python: &LockedPython,
-) -> Result<Vec<String>, PythonError> {
+) -> Result<BTreeSet<String>, PythonError> {
     let site = venv.join(format!("lib/python{}/site-packages", python.version));
-    let names = blocking(move || {
+    let mut names = BTreeSet::from([package.to_owned()]);
+    let damaged = move || {
         let installed = Installed::read(site)?;
         let is_damaged = |dir: &Path| installed.check_package(dir).is_err();
         let damaged = installed.dist_infos.iter().filter(|(_, (_, dir))| is_damaged(dir));
         Ok(damaged.map(|(name, _)| name.clone()).collect::<Vec<_>>())
-    })
-    .await?;
+    };
+    // An environment that was never made has no others.
+    names.extend(blocking(damaged).await.unwrap_or_default());
     let clean = uv.command(true).args(["cache", "clean"]).args(&names);
-    // Without a name it would forget everything.
-    if !names.is_empty() {
-        Uv::run(ctx, &clean, "have uv forget damaged packages", |_| ()).await?;
-    }
+    Uv::run(ctx, &clean, "have uv forget damaged packages", |_| ()).await?;
     Ok(names)
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Caller {
     pub(super) args: [u64; 6],
 }
 
-const CURRENT_DIR: u64 = libc::AT_FDCWD as u32 as u64;
+const CURRENT_DIR: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
 impl Caller {
     /// Returns what the call is going to do; none when it changes nothing that outlives the machine.

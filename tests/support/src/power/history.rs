@@ -131,12 +131,12 @@ impl History {
     /// Returns the disk after a power loss at a moment.
     pub fn disk(&self, moment: usize, loss: Loss) -> Disk {
         let mut names: BTreeMap<Name, Id> = BTreeMap::new();
-        let mut seen: HashMap<Id, u64> = HashMap::new();
+        let mut counts: HashMap<Id, u64> = HashMap::new();
         for change in self.changes.iter().take_while(|change| change.at < moment) {
             let is_durable = change.durable.is_some_and(|at| at < moment);
             let dir =
                 change.made.as_ref().map(|(name, _)| name.0).or(change.gone.as_ref().map(|name| name.0));
-            let nth = seen.entry(dir.unwrap_or(ROOT)).or_default();
+            let nth = counts.entry(dir.unwrap_or(ROOT)).or_default();
             *nth += u64::from(!is_durable);
             let survives = is_durable
                 || match loss.names {
@@ -418,7 +418,7 @@ impl<'a> Builder<'a> {
     /// Returns the directory and the last step of a path; none where the directory is not known.
     fn name(&self, path: &Path) -> Option<Name> {
         let mut dir = ROOT;
-        for step in path.parent()?.iter() {
+        for step in path.parent()? {
             dir = *self.live.get(&(dir, step.to_owned()))?;
         }
         Some((dir, path.file_name()?.to_owned()))

@@ -40,6 +40,7 @@ impl Tracer {
         launcher.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         launcher.current_dir(command.get_current_dir().unwrap_or(Path::new("/"))).process_group(0);
         launcher.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        #[allow(clippy::zombie_processes, reason = "the loop below waits for it, as for all its offspring")]
         let child = launcher.spawn().expect("a shell can be started");
         let pid = Pid::from_raw(child.id().cast_signed());
         waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;

@@ -6,17 +6,16 @@
 //! [`REFUSALS`], has the step fail that way.
 
 /// Every place, for tests that go through all of them.
-pub const NAMES: &[&str] = &[
-    "commit.write",
-    "commit.sync",
+    "checkout.publish",
     "commit.rename",
     "commit.replace",
+    "commit.sync",
     "commit.sync-dir",
-    "current.previous",
+    "commit.write",
     "current.flip",
+    "current.previous",
     "rollback.copy",
     "rollback.lock",
-];
 
 /// How a disk may refuse, by the name that `errno(3)` gives it.
 #[cfg(feature = "failpoints")]

@@ -44,6 +44,11 @@ impl Cache {
         }
     }
 
+    /// Returns the lock file of a repository's Git LFS files while they are fetched.
+    pub(super) fn lfs_lock_path(&self, url: &RepoUrl) -> PathBuf {
+        self.lock_of(&format!("{}.lfs", url.cache_name()))
+    }
+
     fn lock_of(&self, name: &str) -> PathBuf {
         self.dir.join("locks").join(format!("{name}.lock"))
     }

@@ -40,7 +40,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gix::bstr::BStr;
 use proto::CommitId;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,9 @@ use url::RepoUrl;
 
 /// How long to wait for another process that fetches into the same cache.
 const LOCK_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long to wait for another process that fetches the same repository's Git LFS files.
+const LFS_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a cancelled checkout is waited for, so that its directory can be removed.
 const CHECKOUT_LINGER: Duration = Duration::from_secs(5);
@@ -249,13 +252,42 @@ impl Git {
         if checkout.pointers.is_empty() {
             return Ok(checkout);
         }
-        let (cache, dest) = (self.cache.clone(), dest.to_owned());
         task.detail("fetching Git LFS files");
-        let work = move |control: &Control| {
-            checkout.unfetched = lfs::fill(&cache, &dest, &checkout.pointers, network, control)?;
+        checkout.unfetched = self.fill(ctx, (dest, false), checkout.pointers.clone(), task).await?;
+        if network && !checkout.unfetched.is_empty() {
+            let absent =
+                |pointer: &lfs::Pointer| checkout.unfetched.iter().any(|left| left.path == pointer.path);
+            let absent: Vec<_> =
+                checkout.pointers.iter().filter(|pointer| absent(pointer)).cloned().collect();
+            // Once for all who want the same: in order of their names, so that nobody waits in a circle.
+            let hosts: BTreeSet<_> =
+                absent.iter().map(|pointer| self.cache.lfs_lock_path(&pointer.url)).collect();
+            let mut locks = Vec::new();
+            for lock in hosts {
+                locks.push(
+                    FileLock::take(ctx, lock, "Git LFS files of the same repository", LFS_DEADLINE).await?,
+                );
+            }
+            checkout.unfetched = self.fill(ctx, (dest, true), absent, task).await?;
+        }
+        let dest = dest.to_owned();
+        let look_again = move || {
             checkout.tracked.look_again(&dest, &checkout.pointers, &checkout.unfetched);
             Ok(checkout)
         };
+        blocking::local("Git LFS files", look_again).await
+    }
+
+    /// Replaces pointers by their files. Returns those that stay.
+    async fn fill(
+        &self,
+        ctx: &Ctx,
+        (dest, network): (&Path, bool),
+        pointers: Vec<lfs::Pointer>,
+        task: &Task,
+    ) -> Result<Vec<Unfetched>, GitError> {
+        let (cache, dest) = (self.cache.clone(), dest.to_owned());
+        let work = move |control: &Control| lfs::fill(&cache, &dest, &pointers, network, control);
         blocking::run(ctx, (Some(task), "Git LFS files"), CHECKOUT_LINGER, work).await
     }
 

@@ -3,6 +3,7 @@
 use super::TORCH_STACK;
 use super::error::PythonError;
 use super::requirements::{Entry, logical_lines, read, resolve};
+use proto::error::excerpt;
 use proto::lock::LeftOut;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -178,13 +179,14 @@ impl Reader<'_> {
 
     /// Refuses a line, or leaves it out with a warning. A node's line never fails a version.
     fn reject(&mut self, line: &str, origin: String, reason: &str, hard: bool) -> Result<(), PythonError> {
-        let shown = without_secrets(line);
+        // Both may be as long as whoever wrote the line likes.
+        let (shown, reason) = (excerpt(&without_secrets(line)), excerpt(reason));
         if hard && self.contributor.role != Role::Node {
             let in_spec = self.contributor.role == Role::Spec;
-            return Err(PythonError::Line { line: shown, origin, reason: reason.to_owned(), in_spec });
+            return Err(PythonError::Line { line: shown, origin, reason, in_spec });
         }
         self.inputs.warnings.push(format!("`{shown}` ({origin}) is left out: {reason}"));
-        self.inputs.left_out.push(LeftOut { requirement: shown, origin, reason: reason.to_owned() });
+        self.inputs.left_out.push(LeftOut { requirement: shown, origin, reason });
         Ok(())
     }
 

@@ -14,10 +14,13 @@ mod errors;
 mod fetch;
 mod fetch_crashes;
 mod fetch_hosts;
+mod generations;
 mod gpus;
 mod home;
 mod hub_cache;
 mod interrupt;
+#[cfg(target_arch = "x86_64")]
+mod machine_power;
 mod model_links;
 mod model_problems;
 mod offline;
@@ -25,14 +28,17 @@ mod progress;
 mod realize;
 mod repairs;
 mod results;
+mod rollback;
 mod runs;
 mod runs_crashes;
 mod secrets;
 mod sharing;
+mod socket;
 mod starting;
 mod two_daemons;
 mod versions;
 mod warm;
+mod wire;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

@@ -1,7 +1,10 @@
 //! The daemon's rooms together, against real tools and doubles of the outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "failpoints")]
+mod crash;
 mod fixture;
+mod hostile_text;
 mod layers;
 mod readme;
 mod room;

@@ -7,18 +7,19 @@
 use super::generation;
 use super::layout::Layout;
 use super::plan::{Disk, Facts, is_built};
-use super::{InUse, RealizeError, clean, models, repositories};
+use super::{InUse, RealizeError, clean, current, models, repositories};
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
 use crate::store::places::generation as names;
-use crate::store::{StoreError, tree};
+use crate::store::tree;
 use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
 use proto::{Lock, Plan, Spec};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
     still_ours(&work).await?;
     blocking(&work, generation::make_links).await?;
-    blocking(&work, generation::prune).await
+    blocking(&work, |work| current::prune(&work.layout.home, &work.in_use)).await
 }
 
 /// Makes ComfyUI, the custom nodes and the environment.
@@ -68,8 +69,31 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     if !is_built(&work.plan) {
         return complete(ctx, work, &dir).await;
     }
+    blocking(work, generation::check_unused).await?;
     blocking(work, generation::prepare).await?;
-    let staging = StagingDir::beside(&dir);
+    let is_fresh = work.plan.packages.action == PackagesAction::Install && !work.offline;
+    let mut forgotten = BTreeSet::new();
+    loop {
+        let staging = StagingDir::beside(&dir);
+        let error = match build(ctx, work, &staging).await {
+            Err(RealizeError::Packages(error)) if is_fresh => error,
+            other => return other,
+        };
+        let damaged = error.damaged_package().filter(|package| !forgotten.contains(*package));
+        let Some(package) = damaged else { return Err(RealizeError::Packages(error)) };
+        let venv = staging.path().join(names::VENV);
+        let forget = async {
+            let uv = work.sources.uv(ctx).await?;
+            python::forget_damaged(ctx, uv, (package, &venv), &work.lock.python).await
+        };
+        forgotten.extend(forget.await.map_err(RealizeError::Packages)?);
+        forgotten.insert(package.to_owned());
+        ctx.progress.note(format!("fetching anew what uv's cache has in pieces: {error}"));
+    }
+}
+
+/// Builds a generation aside and publishes it.
+async fn build(ctx: &Ctx, work: &Arc<Work>, staging: &StagingDir) -> Result<(), RealizeError> {
     let venv = staging.path().join(names::VENV);
     tokio::try_join!(
         repositories::comfy(ctx, work, staging.path()),
@@ -159,13 +183,13 @@ async fn still_ours(work: &Arc<Work>) -> Result<(), RealizeError> {
 }
 
 /// Runs disk work where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static, E: Into<RealizeError> + Send + 'static>(
     work: &Arc<Work>,
-    job: impl FnOnce(&Work) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&Work) -> Result<T, E> + Send + 'static,
 ) -> Result<T, RealizeError> {
     let work = Arc::clone(work);
     match tokio::task::spawn_blocking(move || job(&work)).await {
-        Ok(result) => result.map_err(RealizeError::Store),
+        Ok(result) => result.map_err(Into::into),
         Err(error) => Err(RealizeError::Crashed(error)),
     }
 }

@@ -1,26 +1,29 @@
-//! A generation on disk: prepared, assembled, published, pruned. Everything here blocks; the home's
+//! A generation on disk: prepared, assembled, published, linked. Everything here blocks; the home's
 //! file lock is held.
 
 use super::execute::Work;
 use super::layout::Link;
 use super::model_paths::model_paths;
-use super::plan::is_built;
 use super::record::Record;
+use super::{RealizeError, current};
 use crate::source::python::Proof;
 use crate::store::places::{generation, relative};
-use crate::store::{self, StoreError, commit, inspect, tree};
+use crate::store::sweep::sweep;
+use crate::store::{self, StoreError, commit, inspect};
 use std::path::Path;
 
 /// Makes room: the directories exist, and what a killed realize left behind is gone.
 pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
     let generations = work.layout.home.generations();
     commit::create_dir_all(&generations)?;
-    commit::sweep(&generations);
+    sweep(&work.layout.home.root);
+    sweep(&generations);
     Ok(())
 }
 
 /// Puts the links and the model paths into a generation that has ComfyUI's files.
 pub(super) fn assemble(work: &Work, staging: &Path) -> Result<(), StoreError> {
+    commit::step("generation.assemble", "put together", staging)?;
     let comfy = staging.join(generation::COMFY);
     let models = comfy.join("models");
     // The checkout brings a directory of placeholders; the link takes its name.
@@ -44,15 +47,13 @@ fn absent_is_fine(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Gives a proved generation its name.
-pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), StoreError> {
+/// Gives a proved generation its name. A complete one that has it already, made by another daemon meanwhile,
+/// stays: it is the same by its digest. Right without a lock.
+///
+/// # Errors
+/// The disk refuses, or what has the name is damaged and a process runs it.
+pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), RealizeError> {
     let dir = work.layout.generation_dir();
-    let current = inspect::link_name(&work.layout.home.current());
-    // A generation that is built anew is not its own predecessor.
-    let previous = match current.filter(|name| *name != work.layout.generation) {
-        Some(name) => Some(name),
-        None => Record::read(&dir)?.and_then(|record| record.previous),
-    };
     let record = Record {
         version_id: work.lock.version_id.clone(),
         generation: work.layout.generation.clone(),
@@ -60,16 +61,36 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
         packages: proof.packages,
         files: proof.files,
         realized_at: jiff::Timestamp::now(),
-        previous,
     };
+    commit::step("generation.record", "record", staging)?;
     store::write_json(&staging.join(generation::LOCK), &*work.lock)?;
     store::write_json(&staging.join(generation::RECORD), &record)?;
+    commit::step("generation.sync", "sync", staging)?;
     commit::sync_tree(staging)?;
-    if dir.exists() {
-        // A generation that lost its record or its interpreter: the proved one takes its name.
-        tree::remove_tree(&dir)?;
+    commit::step("generation.publish", "publish", &dir)?;
+    // What is set aside in one turn is gone for good, so the turns end.
+    while !commit::publish_dir(staging, &dir)? {
+        if Record::complete(&dir)?.is_some() {
+            tracing::info!(generation = work.layout.generation, "another daemon published it meanwhile");
+            return Ok(());
+        }
+        check_unused(work)?;
+        // It lost its record, its interpreter or its code: the proved one takes its name.
+        commit::remove_dir(&dir)?;
     }
-    commit::publish(staging, &dir)
+    Ok(commit::step("generation.published", "publish", &dir)?)
+}
+
+/// Refuses to replace a damaged generation that a process runs: it would load the rest of its modules from
+/// a directory that is gone.
+pub(super) fn check_unused(work: &Work) -> Result<(), RealizeError> {
+    let dir = work.layout.generation_dir();
+    match work.in_use.runs(&dir) {
+        Some(version) if dir.exists() => {
+            Err(RealizeError::Damaged { generation: dir.display().to_string(), version })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes away the links of nodes whose `install.py` is to be run: if it fails, or is killed, the lack of
@@ -79,17 +100,23 @@ pub(super) fn unlink_unfinished(work: &Work) -> Result<(), StoreError> {
     let is_unfinished =
         |link: &&Link| link.node.is_some_and(|at| work.plan.install_scripts.contains(&nodes[at].dir));
     work.layout.links.iter().filter(is_unfinished).try_for_each(|link| {
+        commit::step("generation.unlink", "remove", &link.path)?;
         std::fs::remove_file(&link.path).or_else(absent_is_fine).map_err(StoreError::at("remove", &link.path))
     })
 }
 
 /// Makes every planned link that does not stand; the last of them makes the generation current.
 pub(super) fn make_links(work: &Work) -> Result<(), StoreError> {
-    commit::create_dir_all(&work.layout.home.models)?;
+    let home = &work.layout.home;
+    commit::create_dir_all(&home.models)?;
     let wanted = work.layout.links.iter().filter(|link| is_planned(work, link));
-    wanted
-        .filter(|link| !inspect::is_link_to(&link.path, &link.target))
-        .try_for_each(|link| commit::symlink(&link.target, &link.path))
+    wanted.filter(|link| !inspect::is_link_to(&link.path, &link.target)).try_for_each(|link| {
+        commit::step("generation.link", "link", &link.path)?;
+        if link.path == home.current() {
+            return current::flip(home, &work.layout.generation);
+        }
+        commit::symlink(&link.target, &link.path)
+    })
 }
 
 /// A custom node that is not here has no link: ComfyUI would report it as broken.
@@ -100,23 +127,4 @@ fn is_planned(work: &Work, link: &Link) -> bool {
         .repositories
         .get(node + 1)
         .is_none_or(|step| step.action != proto::plan::RepositoryAction::Missing)
-}
-
-/// Removes generations that are neither current nor the one before, and that nobody runs. Does nothing
-/// unless a generation was published.
-pub(super) fn prune(work: &Work) -> Result<(), StoreError> {
-    if !is_built(&work.plan) {
-        return Ok(());
-    }
-    let home = &work.layout.home;
-    let previous = Record::read(&work.layout.generation_dir())?.and_then(|record| record.previous);
-    for name in tree::published(&home.generations())? {
-        let is_kept = name == work.layout.generation
-            || Some(&name) == previous.as_ref()
-            || work.in_use.runs(&home.generation(&name)).is_some();
-        if !is_kept {
-            tree::remove_tree(&home.generation(&name))?;
-        }
-    }
-    Ok(())
 }

@@ -113,6 +113,6 @@ fn links(home: &Home, name: &str, checkouts: &[PathBuf], lock: &Lock) -> Vec<Lin
     links.push(plain(home.root.join(generation::COMFY), format!("current/{}", generation::COMFY)));
     links.push(plain(home.root.join(generation::VENV), format!("current/{}", generation::VENV)));
     // Last: this one makes the generation current.
-    links.push(plain(home.current(), format!("generations/{name}")));
+    links.push(Link { path: home.current(), target: Home::link_to(name), node: None });
     links
 }

@@ -14,6 +14,7 @@ use crate::store::{self, StoreError};
 pub use clean::clean;
 pub use error::RealizeError;
 pub use in_use::InUse;
+pub use rollback::{RolledBack, rollback};
 
 use execute::{Work, execute};
 use layout::Layout;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 mod asking;
 mod clean;
+mod current;
 mod error;
 pub mod execute;
 mod generation;
@@ -38,6 +40,7 @@ mod models;
 pub mod plan;
 pub mod record;
 mod repositories;
+mod rollback;
 pub mod snapshot;
 
 /// How long a realize waits for another one: of the same home, or of a version with the same model.
@@ -170,17 +173,23 @@ struct View {
 
 /// Pins the version and compares it with the disk.
 async fn look(ctx: &Ctx, sources: &Sources, request: &Request, mode: Mode) -> Result<View, RealizeError> {
-    check_owner(request)?;
+    check_owner(&request.home, &request.spec)?;
     let resolution = resolve(ctx, sources, &request.spec, &request.home, mode).await?;
+    let view = View::take(sources, request, resolution, Facts::default()).await?;
+    if view.plan.ready || !view.resolution.missing.is_empty() {
+        return Ok(view);
+    }
+    // Another machine may have updated the home, or rolled it back, since the lock was written here.
+    let resolution = view.resolution.or_later(&request.spec, &request.home)?;
     View::take(sources, request, resolution, Facts::default()).await
 }
 
-fn check_owner(request: &Request) -> Result<(), RealizeError> {
-    match Record::current(&request.home)? {
-        Some(record) if record.version_id != request.spec.version_id => Err(RealizeError::OtherVersion {
-            home: request.home.root.display().to_string(),
+fn check_owner(home: &Home, spec: &Spec) -> Result<(), RealizeError> {
+    match Record::current(home)? {
+        Some(record) if record.version_id != spec.version_id => Err(RealizeError::OtherVersion {
+            home: home.root.display().to_string(),
             other: record.version_id,
-            wanted: request.spec.version_id.clone(),
+            wanted: spec.version_id.clone(),
         }),
         _ => Ok(()),
     }
@@ -214,7 +223,7 @@ impl View {
             return Ok(self);
         }
         ctx.progress.phase("plan");
-        let facts = asking::ask(ctx, sources, request, &self.plan).await?;
+        let facts = asking::ask(ctx, sources, request, (&self.resolution.lock, &self.plan)).await?;
         let warning = self.known.warning;
         let mut view = Self::take(sources, request, self.resolution, facts).await?;
         view.known.warning = warning;

@@ -21,9 +21,6 @@ pub struct Record {
     pub files: usize,
     /// When it was published.
     pub realized_at: jiff::Timestamp,
-    /// The generation that was current before: kept for a rollback.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<String>,
 }
 
 impl Record {
@@ -33,6 +30,22 @@ impl Record {
     /// When it is there and cannot be read.
     pub fn read(generation_dir: &Path) -> Result<Option<Self>, StoreError> {
         store::read_json(&generation_dir.join(generation::RECORD))
+    }
+
+    /// Reads the record of a generation whose parts stand beside it; none where something of it is missing or
+    /// the record is another one's. Blocks, shortly.
+    ///
+    /// # Errors
+    /// When the record is there and cannot be read.
+    pub fn complete(generation_dir: &Path) -> Result<Option<Self>, StoreError> {
+        let stands = generation_dir.join(generation::COMFY).join("main.py").is_file()
+            && generation_dir.join(generation::VENV).is_dir();
+        if !stands {
+            return Ok(None);
+        }
+        let is_its =
+            |record: &Self| generation_dir.file_name().is_some_and(|name| *name == *record.generation);
+        Ok(Self::read(generation_dir)?.filter(is_its))
     }
 
     /// Reads the record of the generation that is current. Blocks.

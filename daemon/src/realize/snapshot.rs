@@ -27,11 +27,10 @@ pub fn snapshot(
     rules: Rules,
 ) -> Result<(Disk, Known), StoreError> {
     let dir = layout.generation_dir();
-    let is_published = Record::read(&dir)?.is_some() && dir.join(generation::COMFY).join("main.py").is_file();
-    let generation = match () {
-        () if !is_published || !dir.join(generation::VENV).is_dir() => Generation::Absent,
-        () if !python_works(&dir.join(generation::VENV)) => Generation::OtherPython,
-        () => Generation::Complete,
+    let generation = match Record::complete(&dir)? {
+        None => Generation::Absent,
+        Some(_) if !python_works(&dir.join(generation::VENV)) => Generation::OtherPython,
+        Some(_) => Generation::Complete,
     };
     let is_absent = generation == Generation::Absent;
     let nodes = lock.custom_nodes.iter().zip(&layout.checkouts).map(|(node, checkout)| {

@@ -9,7 +9,7 @@ use super::RunError;
 use crate::ctx::Ctx;
 use crate::source::http::Http;
 use crate::source::link;
-use crate::store::commit::{StoreError, create_dir_all};
+use crate::store::commit::{StoreError, create_dir_all, step};
 use crate::supervise::blocking;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -64,6 +64,7 @@ impl Inputs {
             let dir = self.dir.clone();
             blocking(move || create_dir_all(&dir)).await?;
             let to = self.dir.join(name);
+            step("job.input", "write", &to)?;
             match &input.source {
                 InputSource::Path(path) => copy(&input.name, path, to).await?,
                 InputSource::Data(text) => decode(&input.name, text, to).await?,

@@ -5,7 +5,7 @@
 //! answer is put into the record: the same name gets it again while it is known. A failure is not
 //! remembered, since whoever asks again wants another try. Records hold no secrets: no links, no keys.
 
-use crate::store::commit::{create_dir_all, replace_file};
+use crate::store::commit::{create_dir_all, replace_file, step};
 use crate::store::{digest, read_json};
 use proto::method::RunAnswer;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,9 @@ impl Records {
         let path = self.path(key);
         // Records are our own structs, which all have a JSON form.
         let text = serde_json::to_vec(record).unwrap_or_default();
-        let written = create_dir_all(&self.dir).and_then(|()| replace_file(&path, &text, false));
+        let written = step("job.record", "write", &path)
+            .and_then(|()| create_dir_all(&self.dir))
+            .and_then(|()| replace_file(&path, &text, false));
         if let Err(error) = written {
             tracing::warn!(%error, "a job is not remembered");
         }

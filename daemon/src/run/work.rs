@@ -8,6 +8,7 @@ use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
 use super::{Graph, RunError, RunRequest, Start, Up};
 use crate::ctx::{Ctx, Overdue};
+use crate::store::commit::step;
 use crate::supervise::{Held, Ready, blocking, millis};
 use futures_util::FutureExt as _;
 use proto::method::{RunAnswer, Warmth, WorkflowState};
@@ -235,6 +236,7 @@ impl Work {
         let took = posted.elapsed();
         let Executed { history, mut warnings } = executed;
         let output_dir = self.request.output_dir.as_deref();
+        step("job.answer", "collect the outputs in", &self.request.home)?;
         let outputs = outputs::collect(&ready.comfy, &self.request.home, &history, output_dir).await?;
         if outputs.is_empty() {
             warnings.push("the workflow succeeded and put out nothing".to_owned());

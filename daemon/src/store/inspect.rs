@@ -1,9 +1,10 @@
 //! What is there: cheap looks at the disk that a plan is made from. Everything here blocks, shortly.
 
 use super::commit::StoreError;
+use super::places::Home;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Free space of a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +105,11 @@ pub fn is_link_to(link: &Path, target: &Path) -> bool {
     std::fs::read_link(link).is_ok_and(|found| found == target)
 }
 
-/// Returns the last component that a link holds; none when it is no link.
-pub fn link_name(link: &Path) -> Option<String> {
-    let target: PathBuf = std::fs::read_link(link).ok()?;
-    target.file_name().map(|name| name.to_string_lossy().into_owned())
+/// Returns the generation that a link in a home names; none when it is no such link.
+pub fn linked_generation(link: &Path) -> Option<String> {
+    let target = std::fs::read_link(link).ok()?;
+    let name = target.file_name()?.to_str()?;
+    (target == Home::link_to(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -128,6 +130,27 @@ mod tests {
         assert_eq!(left(1 << 30), alone);
         assert_eq!(left(10), 0);
         assert_eq!(quota(dir.path(), 10, || true).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_names_no_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, (target, name)) in [
+            ("generations/a", Some("a")),
+            ("/generations/a", None),
+            ("../generations/a", None),
+            ("generations/../a", None),
+            ("generations/a/..", None),
+            ("a", None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let link = dir.path().join(at.to_string());
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(linked_generation(&link).as_deref(), name, "{target}");
+        }
+        assert_eq!(linked_generation(&dir.path().join("none")), None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Home {
     pub models: PathBuf,
 }
 
+const GENERATIONS: &str = "generations";
+
 /// Why a home cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("COMFY_HOME is `{0}`, which is not an absolute path without `..`")]
@@ -52,7 +54,7 @@ impl Home {
 
     /// Parent of the generations.
     pub fn generations(&self) -> PathBuf {
-        self.root.join("generations")
+        self.root.join(GENERATIONS)
     }
 
     /// Directory of one generation.
@@ -63,6 +65,16 @@ impl Home {
     /// The link that names the current generation.
     pub fn current(&self) -> PathBuf {
         self.root.join("current")
+    }
+
+    /// The link that names the generation that was current before: what a rollback goes to.
+    pub fn previous(&self) -> PathBuf {
+        self.root.join("previous")
+    }
+
+    /// What a link to a generation holds, relative to the home.
+    pub fn link_to(name: &str) -> PathBuf {
+        Path::new(GENERATIONS).join(name)
     }
 
     /// The lock file that whoever changes this home holds.

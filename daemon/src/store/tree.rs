@@ -1,6 +1,6 @@
 //! Whole directory trees: cloned by hard links, removed without ever being half visible.
 
-use super::commit::{StoreError, create_dir_all, publish, staging_path};
+use super::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
@@ -33,6 +33,7 @@ pub fn link_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
 pub fn remove_tree(path: &Path) -> Result<(), StoreError> {
     let doomed = staging_path(path);
     publish(path, &doomed)?;
+    step("tree.remove", "remove", &doomed)?;
     fs::remove_dir_all(&doomed).map_err(StoreError::at("remove", &doomed))
 }
 

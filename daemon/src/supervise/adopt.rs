@@ -7,6 +7,7 @@ use super::running::{Running, blocking};
 use super::state::Loaded;
 use crate::comfy::Comfy;
 use crate::process::Process;
+use crate::store::commit::step;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ fn records(state_dir: &Path, socket: &Path) -> Vec<(PathBuf, Record)> {
 /// Takes over the process of a record; removes the record if there is none any more.
 async fn running(log: PathBuf, record: Record) -> Option<Running> {
     let pid = record.birth.pid;
+    step("instance.adopt", "adopt", &log).ok()?;
     // First, since a process that is owned and dropped is ended. A URL that a daemon wrote is one.
     let comfy = Comfy::new(&record.url).ok()?;
     let process = match Process::adopt(&record.birth) {

@@ -7,7 +7,7 @@
 use super::Launch;
 use super::policy::Identity;
 use crate::process::Birth;
-use crate::store::commit::{StoreError, replace_file};
+use crate::store::commit::{StoreError, replace_file, step};
 use proto::VersionId;
 use proto::method::Device;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub(super) struct Record {
     /// What it runs and where it listens.
     #[serde(flatten)]
     pub(super) identity: Identity,
+    /// The generation that a rollback left for this one.
+    #[serde(default)]
+    pub(super) rolled_back_from: Option<String>,
     /// Base URL of its API.
     pub(super) url: String,
     /// What it computes on, where that was decided.
@@ -51,6 +54,7 @@ impl Record {
             version_id: launch.version_id.clone(),
             home: launch.home.clone(),
             identity,
+            rolled_back_from: launch.rolled_back_from.clone(),
             url,
             device: launch.device.clone(),
             start_ms: None,
@@ -61,6 +65,7 @@ impl Record {
     /// process to be found.
     pub(super) fn write(&self, log: &Path) -> Result<(), StoreError> {
         let path = path(log);
+        step("instance.record", "write", &path)?;
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| StoreError::at("write", &path)(std::io::Error::other(error)))?;
         replace_file(&path, &text, false)

@@ -7,6 +7,7 @@ use super::record::Record;
 use super::{Launch, Places, command};
 use crate::comfy::Comfy;
 use crate::process::{Birth, Process, ProcessError};
+use crate::store::commit::step;
 use proto::method::{InstanceInfo, InstanceState};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ impl Running {
             version_id: record.version_id.clone(),
             home: record.home.display().to_string(),
             generation: record.identity.generation.clone(),
+            rolled_back_from: record.rolled_back_from.clone(),
             state,
             url: record.url.clone(),
             log: self.log.display().to_string(),
@@ -88,6 +90,8 @@ pub(super) async fn spawn(
         let file = log::open(&log).map_err(Arc::new)?;
         let process = Process::spawn(&command, &file).map_err(Arc::new)?;
         tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
+        // The process lives, and nothing on disk says so yet.
+        step("instance.spawned", "record", &log).map_err(Arc::new)?;
         let unknown = |source| ProcessError::Wait { program: command.program.display().to_string(), source };
         let birth = Birth::of(process.pid()).map_err(unknown).map_err(Arc::new)?;
         let record = Record::new(&socket, birth, &launch, identity, url);

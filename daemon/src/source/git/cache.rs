@@ -7,8 +7,9 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
+use crate::store::sweep::sweep;
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,8 @@ impl Cache {
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
             .map_err(GitError::cache("create", url.shown()))?;
-        let published = publish(&staging, &path);
+        // Not synced: without a pin it holds nothing, and one in pieces is thrown away.
+        let published = step("git.create", "create", &path).and_then(|()| publish(&staging, &path));
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();
         }
@@ -122,7 +124,7 @@ impl Cache {
     pub(super) fn discard(&self, url: &RepoUrl) -> Result<(), GitError> {
         let path = self.path(url);
         let doomed = staging_path(&path);
-        match publish(&path, &doomed) {
+        match publish(&path, &doomed).and_then(|()| step("git.discard", "remove", &doomed)) {
             Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             // What cannot be deleted costs space only: nobody looks at that name again.
             _ => std::fs::remove_dir_all(doomed).ok(),

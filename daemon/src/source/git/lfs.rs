@@ -10,7 +10,8 @@ use super::cache::Cache;
 use super::error::GitError;
 use super::lfs_host::{Host, Wanted};
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
+use crate::store::sweep::sweep;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -210,6 +211,7 @@ impl Store {
             std::fs::remove_file(&from).map_err(StoreError::at("remove", &from))?;
             return Ok(false);
         }
+        step("lfs.place", "publish", to)?;
         publish(&staging, to)?;
         Ok(true)
     }
@@ -226,7 +228,8 @@ impl Store {
         });
         let kept = match kept {
             Ok((oid, size)) if oid == object.oid && size == object.size => {
-                publish(&staging, &to).map_err(|error| error.source.to_string())
+                let published = step("lfs.keep", "publish", &to).and_then(|()| publish(&staging, &to));
+                published.map_err(|error| error.source.to_string())
             }
             Ok(_) => Err("the host sent other bytes than the pointer names".to_owned()),
             Err(error) => Err(error.to_string()),

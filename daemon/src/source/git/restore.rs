@@ -12,7 +12,7 @@ use super::error::GitError;
 use super::lfs::{self, Pointer, Unfetched};
 use super::tracked::{Place, RealDirs, Tracked, look};
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, publish, sync_tree};
+use crate::store::commit::{StoreError, publish, step, sync_tree};
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::entry::{Flags, Mode};
 use proto::CommitId;
@@ -113,6 +113,7 @@ fn settle(
         if !is_same {
             cleaned.restored.push(path.to_string());
             if replace {
+                step("restore.file", "put back", &old)?;
                 make_way(&place.dir, path, &mut cleaned.set_aside)?;
                 publish(&new, &old)?;
             }
@@ -122,6 +123,7 @@ fn settle(
         fresh.tracked.set_stat(path, known.map(|look| look.stat));
     }
     if replace {
+        step("restore.index", "keep the index of", &place.dir)?;
         fresh.tracked.save(place)?;
     }
     Ok(cleaned)

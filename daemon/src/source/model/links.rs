@@ -12,7 +12,7 @@ use crate::source::model::Place;
 use crate::store::file_lock::{FileLock, LockError};
 use crate::store::inspect::file_size;
 use crate::store::places::{self, Home, generation};
-use crate::store::{StoreError, read_json, write_json};
+use crate::store::{StoreError, commit, read_json, write_json};
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
 use proto::{Lock, RelPath};
 use serde::{Deserialize, Serialize};
@@ -138,12 +138,8 @@ pub async fn publish<E: From<StoreError> + Send + 'static>(
         if index.get(&target).is_some_and(|present| present.source == source) {
             return Ok(());
         }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::at("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
+        commit::step("links.remove", "remove", &path)?;
+        commit::remove_file(&path)
     });
     removed.await??;
     let target = place.target.clone();
@@ -182,7 +178,9 @@ async fn change(ctx: &Ctx, models_dir: &Path, change: impl FnOnce(&Path, &mut Fi
     let written = blocking(models_dir, move |models_dir| {
         let (mut files, _) = read(models_dir);
         change(models_dir, &mut files);
-        write_json(&places::links_file(models_dir), &Index { schema_version: SCHEMA, files })
+        let path = places::links_file(models_dir);
+        commit::step("links.entry", "write", &path)?;
+        write_json(&path, &Index { schema_version: SCHEMA, files })
     });
     if let Ok(Err(error)) | Err(error) = written.await {
         tracing::warn!(%error, "the index of models cannot be written");

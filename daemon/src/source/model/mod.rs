@@ -20,6 +20,7 @@ pub use error::ModelError;
 pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;
+pub use verify::tensor_bytes;
 
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Waited};
@@ -142,13 +143,20 @@ impl Models {
 async fn publish(ctx: &Ctx, source: &ModelSource, whole: Whole, place: Place<'_>) -> Result<u64, ModelError> {
     let Whole { path, identity, claim } = whole;
     let publish = async {
+        commit::step("transfer.prove", "prove", &path)?;
         let size = place.prove(source, path.clone()).await?;
         let Identity { sha256, commit, validator: etag, .. } = identity;
         let entry = Entry { source: source.to_string(), size, sha256, commit, etag };
         let dest = place.path();
-        links::publish(ctx, place, entry, move || Ok(commit::publish(&path, &dest)?)).await.map(|()| size)
+        links::publish(ctx, place, entry, move || {
+            commit::step("transfer.publish", "publish", &dest)?;
+            Ok(commit::publish(&path, &dest)?)
+        })
+        .await
+        .map(|()| size)
     };
     let published: Result<u64, ModelError> = claim.beating(publish).await;
+    commit::step("transfer.published", "end the transfer of", &place.path())?;
     if matches!(published, Ok(_) | Err(ModelError::NotAModel { .. })) {
         claim.finish();
     }

@@ -5,7 +5,7 @@ use super::error::PythonError;
 use super::uv::{Uv, is_executable};
 use crate::ctx::Ctx;
 use crate::process::run;
-use crate::store::commit::{symlink, write_file};
+use crate::store::commit::{step, symlink, write_file};
 use pep508_rs::pep440_rs::{Version, VersionSpecifiers};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -177,6 +177,7 @@ pub async fn repair(ctx: &Ctx, uv: &Uv, venv: &Path, version: &str) -> Result<()
             _ => format!("{line}\n"),
         });
         write_file(&file, lines.collect::<String>().as_bytes())?;
+        step("venv.repair", "link", &venv)?;
         Ok(symlink(&interpreter.path, &venv.join("bin/python"))?)
     })
     .await

@@ -7,7 +7,7 @@ use super::uv::{Uv, is_executable, on_path};
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::process::{Command, run};
-use crate::store::commit::{create_dir_all, publish, staging_path, sync_tree};
+use crate::store::commit::{create_dir_all, publish, staging_path, step, sync_tree};
 use crate::store::file_lock::FileLock;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,7 @@ async fn install(ctx: &Ctx, config: &Config, home: PathBuf) -> Result<(), Python
     blocking(move || {
         let published = installed.and_then(|()| {
             sync_tree(&target)?;
+            step("uv.publish", "publish", &home)?;
             Ok(publish(&target, &home)?)
         });
         if published.is_err() {

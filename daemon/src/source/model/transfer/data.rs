@@ -1,7 +1,8 @@
 //! The file that the bytes go into. All of it blocks but [`Batch`].
 
+use crate::failpoint;
 use crate::source::model::error::{ModelError, is_full};
-use crate::store::commit::StoreError;
+use crate::store::commit::{StoreError, step};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::IoSlice;
@@ -24,6 +25,7 @@ impl DataFile {
     /// Opens the file, made if it is not there, with this size where that is known. A file that cannot
     /// fit shows here, before gigabytes have travelled.
     pub(super) fn open(path: PathBuf, size: Option<u64>) -> Result<Self, ModelError> {
+        step("transfer.open", "open", &path)?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(StoreError::at("open", &path))?;
         let file = Self { file, path };
@@ -52,7 +54,7 @@ impl DataFile {
 
     /// Writes a batch to its place.
     pub(super) fn write(&self, batch: &Batch) -> Result<(), ModelError> {
-        match self.write_all(batch) {
+        match failpoint::hit("transfer.write").and_then(|()| self.write_all(batch)) {
             Err(error) if is_full(&error) => Err(self.no_space(batch.len())),
             written => Ok(written.map_err(StoreError::at("write", &self.path))?),
         }
@@ -79,6 +81,7 @@ impl DataFile {
 
     /// Makes what was written outlive the machine.
     pub(super) fn sync(&self) -> Result<(), ModelError> {
+        step("transfer.sync", "sync", &self.path)?;
         Ok(self.file.sync_data().map_err(StoreError::at("sync", &self.path))?)
     }
 

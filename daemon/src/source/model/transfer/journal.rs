@@ -71,6 +71,7 @@ impl Journal {
     /// only if `durable`. Blocks.
     pub(super) fn write(&self, dir: &Path, durable: bool) -> Result<(), StoreError> {
         let path = dir.join(NAME);
+        commit::step("transfer.journal", "write", &path)?;
         let text = serde_json::to_vec(self).map_err(|error| StoreError::at("encode", &path)(error.into()))?;
         commit::replace_file(&path, &text, durable)
     }

@@ -118,4 +118,49 @@ mod tests {
         assert_eq!(left, [false, true, false, true, true]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing was added");
     }
+
+    #[test]
+    fn every_place_of_a_configuration_is_swept_and_nothing_is_followed_out_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let vars = [
+            ("HOME", "home"),
+            ("COMFY_VOLUME", "vol"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_RUNTIME_DIR", "run"),
+        ];
+        let vars = vars.map(|(name, place)| {
+            let place = dir.path().join(place);
+            std::fs::create_dir_all(&place).unwrap();
+            (name.to_owned(), place.display().to_string())
+        });
+        let config = Config::from_vars(&vars.into()).unwrap();
+        // A process of this machine that ended: no process starts that late after the boot.
+        let ended = owner::token().rsplit_once('.').unwrap().0.to_owned() + ".18446744073709551615";
+        let generation = config.homes.join("comfy-x/generations/g");
+        let places = [
+            config.cache_root.join("resolved"),
+            config.cache_root.join("uv"),
+            config.nodes_cache.join(HIDDEN),
+            config.git_cache.join("lfs"),
+            config.git_cache.join("locks"),
+            config.state_dir.join("instances/x-1"),
+            config.homes.join("models/.comfyd/parts"),
+            config.homes.join("models/loras/sub"),
+            config.homes.join("comfy-x/generations"),
+            generation.join("ComfyUI/custom_nodes"),
+        ];
+        let outside = dir.path().join("outside");
+        let left: Vec<_> = places
+            .iter()
+            .chain([&outside])
+            .map(|place| place.join(format!("{STAGING}{ended}-1-x")))
+            .collect();
+        for name in &left {
+            std::fs::create_dir_all(name).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, config.homes.join("models/linked")).unwrap();
+        sweep_all(&config);
+        let stand: Vec<_> = left.iter().filter(|name| name.exists()).collect();
+        assert_eq!(stand, [left.last().unwrap()]);
+    }
 }

@@ -1,6 +1,7 @@
 //! The object cache: broken, shared, left behind by a killed fetch.
 
 use super::*;
+use comfyd::store::file_lock::FileLock;
 
 // A fetch that was killed leaves locks that gix would wait for in vain.
 #[tokio::test]
@@ -17,6 +18,27 @@ async fn what_a_killed_fetch_left_is_swept() {
     }
     here.fetch(node.url(), &second).await.unwrap();
     assert!(here.git.has(node.url(), &first) && here.git.has(node.url(), &second));
+}
+
+#[tokio::test]
+async fn a_new_daemon_sweeps_the_caches_that_nobody_fetches_into() {
+    let remote = GitRemote::start();
+    let node = remote.repository("node");
+    let commit = id(&node.commit(&[("a.py", "1")]));
+    let here = Here::new();
+    here.fetch(node.url(), &commit).await.unwrap();
+    let cache = here.cache();
+    let left = cache.join("objects/pack/.tmpXYZ");
+    let name = cache.file_name().unwrap().to_str().unwrap();
+    let lock = cache.with_file_name("locks").join(format!("{name}.lock"));
+    std::fs::write(&left, "").unwrap();
+    let fetches = FileLock::try_take(&lock).unwrap().unwrap();
+    here.git.sweep();
+    assert!(left.exists(), "someone fetches into it");
+    drop(fetches);
+    here.git.sweep();
+    assert!(!left.exists());
+    assert!(here.git.has(node.url(), &commit));
 }
 
 #[tokio::test]

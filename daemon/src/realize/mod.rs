@@ -86,10 +86,15 @@ pub struct Realization {
 /// # Errors
 /// The first thing that could not be done; the home is as it was before.
 pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
+    let mut warning = None;
     for _ in 1..BEGINNINGS {
         match realize_once(ctx, sources, request).await {
-            Err(error @ RealizeError::TakenOver(_)) => ctx.progress.warn(format!("{error}: beginning anew")),
-            other => return other,
+            Err(error @ RealizeError::TakenOver(_)) => warning = Some(format!("{error}: it began anew")),
+            Err(error) => return Err(error),
+            Ok(mut realization) => {
+                realization.warnings.extend(warning);
+                return Ok(realization);
+            }
         }
     }
     realize_once(ctx, sources, request).await

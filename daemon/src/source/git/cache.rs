@@ -7,8 +7,9 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
+use crate::store::sweep::sweep;
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod blocking;
 mod cache;
 mod checkout;
 mod error;
+mod fetch_lfs;
 mod hosts;
 mod lfs;
 mod lfs_host;
@@ -31,8 +32,9 @@ pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::store::commit::{StagingDir, sweep};
+use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
+use crate::store::sweep::sweep;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
@@ -40,7 +42,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gix::bstr::BStr;
 use proto::CommitId;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,9 +51,6 @@ use url::RepoUrl;
 
 /// How long to wait for another process that fetches into the same cache.
 const LOCK_DEADLINE: Duration = Duration::from_secs(600);
-
-/// How long to wait for another process that fetches the same repository's Git LFS files.
-const LFS_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a cancelled checkout is waited for, so that its directory can be removed.
 const CHECKOUT_LINGER: Duration = Duration::from_secs(5);
@@ -235,60 +234,6 @@ impl Git {
         let work =
             move |control: &Control| checkout::write(&cache, (url, &commit), &dest, &|_| true, control);
         blocking::run(ctx, (Some(task), &what), CHECKOUT_LINGER, work).await
-    }
-
-    /// Replaces a checkout's pointers to Git LFS by their files, from the cache or, with `network`, from
-    /// the repository's host. What cannot be had stays a pointer and is told in [`Checkout::unfetched`].
-    ///
-    /// # Errors
-    /// When the disk refuses or `ctx` is cancelled.
-    pub async fn fetch_lfs(
-        &self,
-        ctx: &Ctx,
-        (dest, network): (&Path, bool),
-        mut checkout: Checkout,
-        task: &Task,
-    ) -> Result<Checkout, GitError> {
-        if checkout.pointers.is_empty() {
-            return Ok(checkout);
-        }
-        task.detail("fetching Git LFS files");
-        checkout.unfetched = self.fill(ctx, (dest, false), checkout.pointers.clone(), task).await?;
-        if network && !checkout.unfetched.is_empty() {
-            let absent =
-                |pointer: &lfs::Pointer| checkout.unfetched.iter().any(|left| left.path == pointer.path);
-            let absent: Vec<_> =
-                checkout.pointers.iter().filter(|pointer| absent(pointer)).cloned().collect();
-            // Once for all who want the same: in order of their names, so that nobody waits in a circle.
-            let hosts: BTreeSet<_> =
-                absent.iter().map(|pointer| self.cache.lfs_lock_path(&pointer.url)).collect();
-            let mut locks = Vec::new();
-            for lock in hosts {
-                locks.push(
-                    FileLock::take(ctx, lock, "Git LFS files of the same repository", LFS_DEADLINE).await?,
-                );
-            }
-            checkout.unfetched = self.fill(ctx, (dest, true), absent, task).await?;
-        }
-        let dest = dest.to_owned();
-        let look_again = move || {
-            checkout.tracked.look_again(&dest, &checkout.pointers, &checkout.unfetched);
-            Ok(checkout)
-        };
-        blocking::local("Git LFS files", look_again).await
-    }
-
-    /// Replaces pointers by their files. Returns those that stay.
-    async fn fill(
-        &self,
-        ctx: &Ctx,
-        (dest, network): (&Path, bool),
-        pointers: Vec<lfs::Pointer>,
-        task: &Task,
-    ) -> Result<Vec<Unfetched>, GitError> {
-        let (cache, dest) = (self.cache.clone(), dest.to_owned());
-        let work = move |control: &Control| lfs::fill(&cache, &dest, &pointers, network, control);
-        blocking::run(ctx, (Some(task), "Git LFS files"), CHECKOUT_LINGER, work).await
     }
 
     /// Compares the suspects of a checkout of a cached commit with their objects, and puts back what

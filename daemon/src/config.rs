@@ -48,6 +48,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Use only what is cached.
     pub offline: bool,
+    /// Run no custom node's `install.py`.
+    pub no_install_scripts: bool,
     /// Tokens, mirrors and credentials of model hosts.
     pub hosts: ModelHosts,
     /// Caches of `huggingface_hub` that models may lie in already. They need not exist.
@@ -142,6 +144,7 @@ impl Config {
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
             offline: places::flag(get, "COMFY_OFFLINE"),
+            no_install_scripts: places::flag(get, "COMFYD_NO_INSTALL_SCRIPTS"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")

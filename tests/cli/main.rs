@@ -16,6 +16,7 @@ mod generations;
 mod gpus;
 mod home;
 mod hub_cache;
+mod install_scripts;
 mod interrupt;
 mod model_links;
 mod model_problems;

@@ -1,8 +1,16 @@
 //! First parameter of every effect: how to be told to stop, and where to tell how it goes.
 
-use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit};
+use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+mod standing;
+mod stopwatch;
+mod waiting;
+
+pub use standing::{Busy, Foreground, Standing};
+pub use stopwatch::Stopwatch;
+pub use waiting::{Overdue, Waiting};
 
 /// Cancellation and progress of one piece of work. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -11,18 +19,33 @@ pub struct Ctx {
     pub cancel: CancellationToken,
     /// Where to tell how it goes.
     pub progress: Progress,
+    /// Whether others go first.
+    pub standing: Standing,
 }
 
 impl Ctx {
     /// Returns a context that is never cancelled from outside and whose progress nobody has asked for yet.
     pub fn new() -> Self {
-        Self { cancel: CancellationToken::new(), progress: Progress::new() }
+        Self { cancel: CancellationToken::new(), progress: Progress::new(), standing: Standing::default() }
     }
 
     /// Returns a context with the same progress that is cancelled with this one or by itself.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { cancel: self.cancel.child_token(), progress: self.progress.clone() }
+        let (progress, standing) = (self.progress.clone(), self.standing.clone());
+        Self { cancel: self.cancel.child_token(), progress, standing }
+    }
+
+    /// Waits while this is background work and other work is under way, or until it is cancelled. Call it
+    /// without a lock that others may wait for. Cancel-safe.
+    pub async fn turn(&self) {
+        if self.standing.yields() {
+            self.progress.note("standing aside for other work");
+            tokio::select! {
+                () = self.cancel.cancelled() => (),
+                () = self.standing.turn() => (),
+            }
+        }
     }
 
     /// Waits for the result of work that several share, and shows its progress as this one's own. None when
@@ -89,6 +112,11 @@ impl Progress {
             }
             state.notes.push(Note { seq, warning, text });
         });
+    }
+
+    /// Returns what it waits for.
+    pub fn waits(&self) -> Vec<Wait> {
+        self.state.borrow().waits.clone()
     }
 
     /// Shows the state of shared work as its own. Tasks begun here before are no longer shown.

@@ -8,7 +8,8 @@ use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
-use crate::store::flock::{FileLock, holder};
+use crate::store::flock::{Asked, Flock, holder};
+use crate::store::sweep::sweep_all;
 use crate::supervise::{Gpus, Limits, Patience, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +97,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let listener = rpc::listen(&config.socket);
     let listener =
         listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
+    let sweep = Arc::clone(&daemon);
+    // Nobody waits for it: what is left costs space only.
+    tasks.spawn_blocking(move || {
+        sweep_all(&sweep.config);
+        sweep.sources.git.sweep();
+    });
     let server = RpcServer::new(Arc::clone(&daemon), work.clone());
     tracing::info!(socket = %config.socket.display(), "serving");
     server.serve(listener, &stop).await;
@@ -121,11 +128,18 @@ fn supervisor(config: &Config) -> Supervisor {
     Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
 }
 
-fn take_life(config: &Config) -> Result<FileLock, DaemonError> {
+fn take_life(config: &Config) -> Result<Flock, DaemonError> {
     create_dir_all(&config.state_dir)?;
     let path = config.socket.with_extension("sock.lock");
-    FileLock::try_take(&path)?
-        .ok_or_else(|| DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
+    match Flock::ask(&path)? {
+        Asked::Granted(life) => Ok(life),
+        Asked::Refused => {
+            Err(DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
+        }
+        Asked::Unsupported => {
+            Err(StoreError::at("lock", path)(std::io::ErrorKind::Unsupported.into()).into())
+        }
+    }
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

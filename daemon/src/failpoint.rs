@@ -7,9 +7,11 @@
 
 /// Every place, for tests that go through all of them.
 pub const NAMES: &[&str] = &[
+    "checkout.publish",
     "commit.write",
     "commit.sync",
     "commit.rename",
+    "commit.replace",
     "commit.sync-dir",
     "current.previous",
     "current.flip",

@@ -142,6 +142,9 @@ pub async fn run(
     let mut child =
         prepared.spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
     let group = Group::of(&child);
+    if ctx.standing.is_background() {
+        group.give_way();
+    }
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut stdout, mut stderr) = (String::new(), VecDeque::new());
     let status = {

@@ -99,7 +99,7 @@ impl Starter {
         };
         let supervisor = self.supervisor.clone();
         let in_use = InUse::new(move || supervisor.instances());
-        Request { spec: Arc::new(loaded.spec.clone()), home, mode, in_use }
+        Request { spec: Arc::new(loaded.spec.clone()), home, mode, in_use, background: false }
     }
 
     /// Returns the version's ComfyUI: at once when it was found running a moment ago and nothing that
@@ -135,6 +135,9 @@ impl Starter {
             clean(ctx, &self.sources, &realization, &in_use, offline).await;
         }
         let launch = launch(&self.sources.config, &spec, &realization, wanted.address.clone())?;
+        let running = self.supervisor.find(home);
+        let is_ready = running.is_some_and(|running| matches!(running.state, InstanceState::Ready { .. }));
+        let _busy = (!is_ready).then(|| self.jobs.foreground().busy());
         let ready = self.supervisor.ensure_ready(ctx, launch).await?;
         let timings = WarmTimings {
             realize_ms: millis(realized - began),

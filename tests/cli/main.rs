@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
 mod adoption;
+mod background;
 mod clean;
 mod client;
 mod crashes;
+mod crowd;
 mod daemon;
 mod dry_run;
 mod errors;
@@ -31,6 +33,7 @@ mod runs_crashes;
 mod secrets;
 mod sharing;
 mod starting;
+mod two_daemons;
 mod versions;
 mod warm;
 

@@ -3,7 +3,7 @@
 use crate::golden::{Golden, golden, old as old_golden};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
-use proto::event::{TaskKind, TaskState, Unit};
+use proto::event::{ProgressEvent, TaskKind, TaskState, Unit};
 use proto::method::*;
 use proto::plan::*;
 use proto::rpc::{CancelParams, Message, RequestId, RpcError};
@@ -34,9 +34,13 @@ fn old() -> Vec<Golden> {
         old_golden::<RunAnswer>("run_answer"),
         old_golden::<UiAnswer>("ui_answer"),
         old_golden::<StatusAnswer>("status_answer"),
+        old_golden::<ProgressEvent>("progress_event"),
+        old_golden::<Message>("message_notification"),
         old_golden::<ShowAnswer>("show_answer"),
         old_golden::<Lock>("lock"),
         old_golden::<Spec>("spec"),
+        old_golden::<Realize>("realize_in_background"),
+        old_golden::<StatusAnswer>("status_answer_with_waits"),
         old_golden::<Plan>("plan_with_problems"),
         old_golden::<GetPlan>("get_plan"),
         old_golden::<Realize>("realize"),
@@ -70,7 +74,7 @@ fn envelope() -> Vec<Golden> {
     let text = RequestId::Text("a-7".to_owned());
     vec![
         golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
-        golden("message_notification", &Message::notification("progress", &progress()).unwrap()),
+        golden("message_notification_with_waits", &Message::notification("progress", &progress()).unwrap()),
         golden(
             "message_result",
             &Message::success(
@@ -83,7 +87,7 @@ fn envelope() -> Vec<Golden> {
         golden("rpc_error", &error),
         golden("error_data", &error_data),
         golden("cancel_params", &CancelParams { id: number.clone() }),
-        golden("progress_event", &progress()),
+        golden("progress_event_with_waits", &progress()),
         golden("request_ids", &vec![number, text, RequestId::Null]),
     ]
 }
@@ -108,6 +112,14 @@ fn first_verbs() -> Vec<Golden> {
         changes: texts(&["ComfyUI: 1111111111 → 2222222222"]),
         warnings: texts(&["`commit` holds a branch"]),
     };
+    let realize = Realize {
+        target: target(),
+        offline: true,
+        no_install_scripts: true,
+        update: true,
+        detach: true,
+        background: true,
+    };
     let realize_answer = RealizeAnswer {
         version_id: id(),
         outcome: RealizeOutcome::Realized,
@@ -127,16 +139,7 @@ fn first_verbs() -> Vec<Golden> {
             "get_plan_without_scripts",
             &GetPlan { target: target(), offline: true, no_install_scripts: true, update: true },
         ),
-        golden(
-            "realize_without_scripts",
-            &Realize {
-                target: target(),
-                offline: true,
-                no_install_scripts: true,
-                update: true,
-                detach: true,
-            },
-        ),
+        golden("realize_without_scripts", &realize),
         golden("realize_answer_without_scripts", &realize_answer),
         golden("rollback", &Rollback { target: target() }),
         golden("rollback_answer", &rollback_answer()),

@@ -27,6 +27,9 @@ pub struct Args {
     /// Let the daemon go on alone
     #[arg(long)]
     detach: bool,
+    /// Let all other work of the daemon go first
+    #[arg(long, conflicts_with = "dry_run")]
+    background: bool,
 }
 
 /// Runs the verb.
@@ -35,12 +38,12 @@ pub struct Args {
 /// What the daemon answered.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let target = session.target(&args.version);
-    let Args { update, no_install_scripts, detach, .. } = *args;
+    let Args { update, no_install_scripts, detach, background, .. } = *args;
     let offline = session.offline(args.offline);
     if args.dry_run {
         return dry_run(session, &GetPlan { target, offline, no_install_scripts, update });
     }
-    let call = Realize { target, offline, no_install_scripts, update, detach };
+    let call = Realize { target, offline, no_install_scripts, update, detach, background };
     ask(session, &call, |session, answer| {
         warn_all(session, &answer.warnings);
         for missing in &answer.missing {

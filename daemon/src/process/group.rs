@@ -2,12 +2,16 @@
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rustix::process::setpriority_pgrp;
 use std::time::Duration;
 use tokio::process::Child;
 
 /// How long a process may take to vanish after SIGKILL: one in an uninterruptible sleep ignores even
 /// that, and shutdown must not hang on it.
 pub(super) const VANISH: Duration = Duration::from_secs(5);
+
+/// Niceness of those who give way, from -20 to 19 (nice(1)).
+const NICE: i32 = 10;
 
 /// Ends a child and its group: SIGTERM, `grace`, SIGKILL.
 pub(super) async fn stop(child: &mut Child, group: &Group, grace: Duration) {
@@ -39,6 +43,12 @@ impl Group {
 
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Lets other processes go first, and what it starts from now on too.
+    pub(super) fn give_way(&self) {
+        // Refused for a process that has ended already.
+        setpriority_pgrp(rustix::process::Pid::from_raw(self.pid.as_raw()), NICE).ok();
     }
 
     /// Signals all in the group. Its number is not given to others while anyone is in it, and after that

@@ -15,7 +15,8 @@ use std::path::Path;
 pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
     let generations = work.layout.home.generations();
     commit::create_dir_all(&generations)?;
-    commit::sweep(&generations)
+    commit::sweep(&generations);
+    Ok(())
 }
 
 /// Puts the links and the model paths into a generation that has ComfyUI's files.

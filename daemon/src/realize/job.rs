@@ -5,7 +5,7 @@
 //! joiner sees the present, a slow one holds nobody up.
 
 use super::{Realization, RealizeError, Request, realize};
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Foreground};
 use crate::resolve::Mode;
 use crate::source::Sources;
 use crate::store;
@@ -37,6 +37,7 @@ pub struct Jobs {
     live: Arc<Mutex<HashMap<Key, Live>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    foreground: Foreground,
 }
 
 /// An entry of the map; the number tells a job from its successor of the same key.
@@ -72,7 +73,13 @@ pub enum JobError {
 impl Jobs {
     /// Returns an empty set of jobs. `stop` cancels them all.
     pub fn new(sources: Sources, stop: CancellationToken) -> Self {
-        Self { sources, live: Arc::default(), tasks: TaskTracker::new(), stop }
+        let (tasks, foreground) = (TaskTracker::new(), Foreground::default());
+        Self { sources, live: Arc::default(), tasks, stop, foreground }
+    }
+
+    /// Returns the foreground work of this daemon, for which background jobs stand aside.
+    pub fn foreground(&self) -> &Foreground {
+        &self.foreground
     }
 
     /// Realizes a version, or joins the job that does. `ctx` follows the job's progress; cancelling it,
@@ -112,6 +119,8 @@ impl Jobs {
             phase: job.ctx.progress.subscribe().borrow().phase.clone(),
             // This look at the job holds it as well.
             waiting: Arc::strong_count(&job) - 1,
+            background: job.ctx.standing.is_background(),
+            waits: job.ctx.progress.waits(),
         })
         .collect()
     }
@@ -130,17 +139,26 @@ impl Jobs {
             mode: request.mode,
         };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if !request.background {
+            // A job of the same home holds its lock, for which this one would wait.
+            let same_home = live.iter().filter(|(other, _)| other.home == key.home);
+            same_home.filter_map(|(_, live)| live.job.upgrade()).for_each(|job| job.ctx.standing.lift());
+        }
         let number = live.get(&key).map_or(0, |live| live.number + 1);
         if let Some(job) = live.get(&key).and_then(|live| live.job.upgrade()).filter(|job| !job.is_over()) {
             return job;
         }
-        let ctx = Ctx { cancel: self.stop.child_token(), ..Ctx::new() };
+        let standing = self.foreground.standing(request.background);
+        let ctx = Ctx { cancel: self.stop.child_token(), standing, ..Ctx::new() };
         let (sender, result) = watch::channel(None);
         let job = Arc::new(Job { version_id: request.spec.version_id.clone(), ctx: ctx.clone(), result });
         live.insert(key.clone(), Live { number, job: Arc::downgrade(&job) });
         let (sources, live) = (self.sources.clone(), Arc::clone(&self.live));
         self.tasks.spawn(async move {
-            let outcome = realize(&ctx, &sources, &request).await;
+            let outcome = tokio::select! {
+                outcome = realize(&ctx, &sources, &request) => outcome,
+                never = ctx.standing.hold() => match never {},
+            };
             // Forgotten before it is told: who asks after the end gets a look at the disk of its own.
             let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
             if live.get(&key).is_some_and(|live| live.number == number) {

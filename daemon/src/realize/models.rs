@@ -145,7 +145,10 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
     let place = Place { models_dir: &work.layout.home.models, target: &step.target };
     let failed = |source| RealizeError::Model { target: step.target.to_string(), source };
     let begun = Instant::now();
-    for _ in 0..TURNS {
+    let mut lost = 0;
+    while lost < TURNS {
+        // Without the claim, for which foreground work may wait.
+        ctx.turn().await;
         let models = &work.sources.models;
         let turn = models.turn(ctx, source, place, task).await.map_err(failed)?;
         // Another version, or another daemon, may have fetched it meanwhile.
@@ -156,6 +159,7 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
         if let Fetched::Here { .. } = fetched {
             return Ok(());
         }
+        lost += usize::from(!ctx.standing.is_background());
     }
     let (link, owner) = (step.source.clone(), "processes that took this one for dead".to_owned());
     Err(failed(ModelError::Busy { link, owner, waited: begun.elapsed() }))

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::failpoint;
 use crate::resolve::{self, changes};
 use crate::source::Sources;
-use crate::store::flock::FileLock;
+use crate::store::file_lock::FileLock;
 use crate::store::inspect::linked_generation;
 use crate::store::places::{Home, generation, lock_file};
 use crate::store::{self, StoreError};
@@ -48,7 +48,7 @@ pub async fn rollback(
     check_owner(&home, &spec)?;
     let what = home.root.display().to_string();
     let lock = FileLock::take(ctx, home.lock(), &what, LOCK_DEADLINE).await;
-    let lock = lock.map_err(|source| RealizeError::Locked { home: what, source })?;
+    let lock = lock.map_err(|source| RealizeError::Locked { what, source })?;
     let sources = sources.clone();
     let go = move || {
         // The lock goes with the work, which is not stopped in its middle.

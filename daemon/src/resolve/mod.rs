@@ -137,6 +137,7 @@ pub async fn resolve(
             warnings: Vec::new(),
         });
     }
+    ctx.turn().await;
     ctx.progress.phase("resolve");
     let pins = previous.as_ref().filter(|_| !mode.update);
     let question = Question { sources, spec, pins, mode };

@@ -36,6 +36,7 @@ async fn resolve_packages(
         .iter()
         .map(|node| node.locked.repo.committed_at)
         .chain([pinned.comfy.locked.committed_at]);
+    ctx.turn().await;
     let request = Request {
         contributors: &contributors(spec, pinned),
         interpreter: &interpreter,

@@ -4,12 +4,16 @@
 //! synced, renamed, and the directory is synced. Unique names keep this right even where `flock`
 //! lies; a crash leaves the old state or the new one, and at most a staging name that nobody reads.
 
+use super::owner::{self, Maker};
 use super::places::relative;
 use crate::failpoint;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// A publication that failed, with the place.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +35,30 @@ impl StoreError {
     }
 }
 
-/// Marks names that are not published: readers skip them, restarts may remove them.
+/// Marks names that are not published: readers skip them, restarts remove them. The process that made one
+/// follows, as [`owner::token`] writes it, and `-`.
 pub const STAGING: &str = ".comfyd-staging-";
 
-/// Returns a fresh unpublished name beside `path`, unique across processes and hosts.
+/// Bytes that a file name may have: `NAME_MAX`, limits.h.
+const NAME_MAX: usize = 255;
+
+/// Returns a fresh unpublished name beside `path`, unique across processes and hosts. Only this makes such
+/// names; what a killed process left under one is known by it, see [`sweep`].
 pub fn staging_path(path: &Path) -> PathBuf {
+    static NONCE: OnceLock<u32> = OnceLock::new();
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // Tells processes apart where nothing tells when they started.
+    let nonce = NONCE.get_or_init(|| uuid::Uuid::new_v4().as_fields().0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let mut staging = format!("{STAGING}{}-{nonce:08x}{number}-", owner::token());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{STAGING}{}-{name}", uuid::Uuid::new_v4().simple()))
+    // The end is what people know a model by.
+    let mut from = name.len().saturating_sub(NAME_MAX - staging.len());
+    while !name.is_char_boundary(from) {
+        from += 1;
+    }
+    staging.push_str(&name[from..]);
+    path.with_file_name(staging)
 }
 
 /// Creates a directory and its parents. Blocks.
@@ -60,8 +81,9 @@ pub fn replace_file(path: &Path, content: &[u8], durable: bool) -> Result<(), St
     let staging = staging_path(path);
     let written = if durable { write_and_sync(&staging, content) } else { std::fs::write(&staging, content) };
     let written = written.map_err(StoreError::at("write", &staging));
-    let renamed =
-        written.and_then(|()| if durable { publish(&staging, path) } else { rename(&staging, path) });
+    let renamed = written.and_then(|()| {
+        if durable { publish(&staging, path) } else { rename("commit.replace", &staging, path) }
+    });
     if renamed.is_err() {
         // Best effort: the error that matters is the one above.
         std::fs::remove_file(&staging).ok();
@@ -69,15 +91,34 @@ pub fn replace_file(path: &Path, content: &[u8], durable: bool) -> Result<(), St
     renamed
 }
 
+/// Gives a small file its name, whole, unless that name is taken. Returns whether it did: of many who try,
+/// one does, on network volumes too. Nothing is synced. Blocks.
+///
+/// # Errors
+/// Also where the filesystem has no hard links.
+pub fn create_file(path: &Path, content: &[u8]) -> Result<bool, StoreError> {
+    let staging = staging_path(path);
+    let written = std::fs::write(&staging, content).map_err(StoreError::at("write", &staging));
+    let created = written.and_then(|()| match std::fs::hard_link(&staging, path) {
+        // A server that got the request twice refuses the second, and the file has both names all the same.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok(std::fs::metadata(&staging).is_ok_and(|metadata| metadata.nlink() == 2))
+        }
+        linked => linked.map(|()| true).map_err(StoreError::at("create", path)),
+    });
+    std::fs::remove_file(&staging).ok();
+    created
+}
+
 /// Gives a directory that holds something its name, if no other one that holds something has it.
 /// Returns whether this one got it: of many who try, one does, on network volumes too, for `rename(2)`
 /// refuses to replace a directory that is not empty. Blocks.
 pub fn claim_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
-    match rename(staging, path) {
+    match rename("commit.rename", staging, path) {
         Ok(()) => Ok(true),
-        Err(error) if error.source.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) if error.source.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
         // The other of the two codes that POSIX allows here.
-        Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.source.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -88,7 +129,7 @@ pub fn publish_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
     match claim_dir(staging, path) {
         Ok(true) => sync_parent(path).map(|()| true),
         // A file, or a link, has the name.
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(false),
         other => other,
     }
 }
@@ -97,8 +138,8 @@ pub fn publish_dir(staging: &Path, path: &Path) -> Result<bool, StoreError> {
 /// that. One that is gone already is fine. Blocks.
 pub fn remove_dir(path: &Path) -> Result<(), StoreError> {
     let staging = StagingDir::beside(path);
-    match rename(path, staging.path()) {
-        Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error),
+    match rename("commit.rename", path, staging.path()) {
+        Err(error) if error.source.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
@@ -113,13 +154,13 @@ fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
 
 /// Gives a finished file or directory its final name. The content must have been synced. Blocks.
 pub fn publish(staging: &Path, path: &Path) -> Result<(), StoreError> {
-    rename(staging, path)?;
+    rename("commit.rename", staging, path)?;
     sync_parent(path)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that renames")]
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    failpoint::hit("commit.rename").map_err(StoreError::at("publish", to))?;
+fn rename(place: &'static str, from: &Path, to: &Path) -> Result<(), StoreError> {
+    failpoint::hit(place).map_err(StoreError::at("publish", to))?;
     std::fs::rename(from, to).map_err(StoreError::at("publish", to))
 }
 
@@ -203,31 +244,42 @@ impl Drop for StagingDir {
     }
 }
 
-/// Removes the staging names of a directory that nobody works in: a killed process left them. Blocks.
-pub fn sweep(dir: &Path) -> Result<(), StoreError> {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(STAGING) {
-            std::fs::remove_dir_all(entry.path()).map_err(StoreError::at("remove", entry.path()))?;
-        }
-    }
-    Ok(())
-}
-
-/// A staging name in a shared directory that is older than this belongs to nobody.
+/// An unfinished thing of someone who cannot be seen from here is nobody's after this.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// Removes old staging names of a directory that others may be working in: killed processes left them.
-/// Best effort, for they cost space only. Blocks.
-pub fn sweep_abandoned(dir: &Path) {
+/// Removes what killed processes left unfinished in a directory: at once what a process of this machine
+/// left, after a day what someone unseen did. What a living process of this machine makes stays. Best effort, for
+/// it costs space only. Blocks.
+pub fn sweep(dir: &Path) {
+    let mut now = None;
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
-        let is_staging = entry.file_name().to_string_lossy().starts_with(STAGING);
-        if is_staging && age.is_some_and(|age| age > ABANDONED) {
-            let path = entry.path();
-            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).ok();
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(STAGING)) else { continue };
+        let path = entry.path();
+        let is_left = match owner::maker(rest.split('-').next().unwrap_or_default()) {
+            Maker::Ended => true,
+            Maker::Lives => false,
+            Maker::Unseen => {
+                let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+                let now = *now.get_or_insert_with(|| volume_time(dir));
+                let age = now.zip(modified).and_then(|(now, modified)| now.duration_since(modified).ok());
+                age.is_some_and(|age| age > ABANDONED)
+            }
+        };
+        if is_left && let Err(error) = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path))
+        {
+            tracing::debug!(path = %path.display(), %error, "cannot remove what a killed process left");
         }
     }
+}
+
+/// Returns the time by the clock that stamps the files of a directory, which on a network volume is not this
+/// machine's: ages of what others made are told by one clock.
+fn volume_time(dir: &Path) -> Option<SystemTime> {
+    let probe = staging_path(&dir.join("clock"));
+    let made = File::create_new(&probe).and_then(|file| file.metadata()?.modified());
+    std::fs::remove_file(&probe).ok();
+    made.ok()
 }
 
 /// Syncs a whole tree: every file's data, then the directories. Blocks.
@@ -247,7 +299,6 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn a_written_file_replaces_the_old_one_and_leaves_no_staging() {
@@ -319,19 +370,38 @@ mod tests {
     }
 
     #[test]
-    fn only_old_staging_names_are_swept_where_others_work() {
+    fn what_ended_processes_left_is_swept_and_what_living_ones_make_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let [old, new] = [(); 2].map(|()| staging_path(&dir.path().join("x")));
-        let published = dir.path().join("x");
-        for path in [&old, &new, &published] {
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        let ended = owner::token().replace(&format!(".{}.", std::process::id()), &format!(".{}.", gone.id()));
+        gone.wait().unwrap();
+        let named = |token: &str| dir.path().join(format!("{STAGING}{token}-1-x"));
+        let [killed, foreign, old] = [&*ended, "0123456789abcdef.1.2", "0f3b"].map(named);
+        let [mine, published] = [staging_path(&dir.path().join("x")), dir.path().join("x")];
+        for path in [&killed, &foreign, &old, &mine, &published] {
             std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("y"), "y").unwrap();
         }
-        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
-        for path in [&old, &published] {
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for path in [&old, &mine, &published] {
             File::open(path).unwrap().set_modified(long_ago).unwrap();
         }
-        sweep_abandoned(dir.path());
-        assert_eq!([&old, &new, &published].map(|path| path.exists()), [false, true, true]);
+        sweep(dir.path());
+        let left = [&killed, &foreign, &old, &mine, &published].map(|path| path.exists());
+        assert_eq!(left, [false, true, false, true, true]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing was added");
+    }
+
+    #[test]
+    fn staging_names_are_valid_for_the_longest_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x".repeat(255), "é".repeat(127)] {
+            let path = dir.path().join(name);
+            assert!(create_file(&path, b"x").unwrap());
+            assert!(!create_file(&path, b"y").unwrap(), "it is taken");
+            assert_eq!(std::fs::read(&path).unwrap(), b"x");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

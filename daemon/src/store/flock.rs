@@ -1,51 +1,38 @@
-//! Locks between processes, by `flock(2)`.
+//! `flock(2)` on a file, without waiting: quick, exact on one host, let go by the kernel when its process ends.
 //!
-//! A lock saves work; publication keeps things right (see `commit`). A lock is polled, never waited
-//! for in the kernel: a blocking `flock` cannot be cancelled, and on network volumes it may never
-//! return. Lock files are never deleted: unlinking one splits the lock. Each names its holder, so
-//! that a waiting client can be told for whom it waits.
+//! Where many hosts share a volume it may be granted to several, be refused for a holder that is long dead, or
+//! not be there at all. So it is a lock by itself only for what is one host's, the daemon's socket;
+//! [`super::file_lock`] is for the rest. Lock files are never deleted: unlinking one splits the lock.
 
-use crate::ctx::Ctx;
 use crate::store::commit::{StoreError, create_dir_all};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-/// A held lock. Dropping it lets go.
+/// A held `flock`. Dropping it lets go.
 #[must_use = "the lock is let go when this is dropped"]
 #[derive(Debug)]
-pub struct FileLock {
+pub struct Flock {
     file: File,
 }
 
-/// Why a lock was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// The lock file cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Someone else held it all the time.
-    #[error("waited {} s for `{what}`, held by {holder}", waited.as_secs())]
-    Timeout {
-        /// What is locked.
-        what: String,
-        /// Who holds it, as far as the lock file tells.
-        holder: String,
-        /// How long it took to give up.
-        waited: Duration,
-    },
-    /// The wait was cancelled.
-    #[error("cancelled while waiting for `{0}`")]
-    Cancelled(String),
+/// What came of asking for one.
+#[derive(Debug)]
+pub enum Asked {
+    /// It is held now.
+    Granted(Flock),
+    /// Someone else holds it, or held it when its machine died.
+    Refused,
+    /// The filesystem has none.
+    Unsupported,
 }
 
-impl FileLock {
-    /// Takes the lock at `path` if nobody holds it. Does not wait.
+impl Flock {
+    /// Asks for the lock on the file at `path`, which is made where it is absent. Does not wait. Blocks shortly.
     ///
     /// # Errors
-    /// When the lock file cannot be created, opened or locked at all.
-    pub fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
+    /// When the file cannot be created or opened.
+    pub fn ask(path: &Path) -> Result<Asked, StoreError> {
         if let Some(parent) = path.parent() {
             create_dir_all(parent)?;
         }
@@ -55,46 +42,19 @@ impl FileLock {
             Ok(()) => {
                 // Who holds it is a courtesy to those who wait; the lock is ours without it.
                 write_holder(&mut file).ok();
-                Ok(Some(Self { file }))
+                Ok(Asked::Granted(Self { file }))
             }
-            Err(fs4::TryLockError::WouldBlock) => Ok(None),
-            Err(fs4::TryLockError::Error(error)) => Err(StoreError::at("lock", path)(error)),
-        }
-    }
-
-    /// Takes the lock at `path`, waiting at most `deadline` and telling `ctx` whom it waits for.
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// [`LockError::Timeout`] names the holder.
-    pub async fn take(ctx: &Ctx, path: PathBuf, what: &str, deadline: Duration) -> Result<Self, LockError> {
-        let started = Instant::now();
-        let mut pause = Duration::from_millis(1);
-        let mut told = false;
-        loop {
-            if let Some(lock) = Self::try_take(&path)? {
-                return Ok(lock);
-            }
-            if started.elapsed() >= deadline {
-                return Err(LockError::Timeout {
-                    what: what.to_owned(),
-                    holder: holder(&path),
-                    waited: started.elapsed(),
-                });
-            }
-            if !told && started.elapsed() > Duration::from_millis(200) {
-                ctx.progress.note(format!("waiting for `{what}`, held by {}", holder(&path)));
-                told = true;
-            }
-            tokio::select! {
-                () = ctx.cancel.cancelled() => return Err(LockError::Cancelled(what.to_owned())),
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(100)),
+            Err(fs4::TryLockError::WouldBlock) => Ok(Asked::Refused),
+            // flock(2), and what FUSE and NFS answer in its place: ENOLCK, ENOSYS, EOPNOTSUPP, EIO.
+            Err(fs4::TryLockError::Error(error)) => {
+                tracing::debug!(path = %path.display(), %error, "no flock here");
+                Ok(Asked::Unsupported)
             }
         }
     }
 }
 
-impl Drop for FileLock {
+impl Drop for Flock {
     fn drop(&mut self) {
         // Closing the file lets go as well; doing it here makes it independent of duplicated handles.
         fs4::FileExt::unlock(&self.file).ok();
@@ -122,29 +82,15 @@ pub fn holder(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_waiter_is_told_who_holds_the_lock_and_gives_up_in_time() {
+    #[test]
+    fn one_holds_it_and_says_who_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locks/x.lock");
-        let held = FileLock::try_take(&path).unwrap().unwrap();
-        let ctx = Ctx::new();
-        let error = FileLock::take(&ctx, path.clone(), "x", Duration::from_millis(300)).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
-        assert!(ctx.progress.subscribe().borrow().notes[0].text.contains("waiting for `x`"));
+        let held = Flock::ask(&path).unwrap();
+        assert!(matches!(held, Asked::Granted(_)));
+        assert!(matches!(Flock::ask(&path).unwrap(), Asked::Refused));
+        assert!(holder(&path).contains(&format!("pid {}", std::process::id())));
         drop(held);
-        assert!(FileLock::take(&ctx, path, "x", Duration::ZERO).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_cancelled_wait_ends_and_leaves_the_lock_to_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.lock");
-        let held = FileLock::try_take(&path).unwrap().unwrap();
-        let ctx = Ctx::new();
-        ctx.cancel.cancel();
-        let error = FileLock::take(&ctx, path.clone(), "x", Duration::from_secs(60)).await.unwrap_err();
-        assert!(matches!(error, LockError::Cancelled(_)), "{error}");
-        drop(held);
-        assert!(FileLock::try_take(&path).unwrap().is_some());
+        assert!(matches!(Flock::ask(&path).unwrap(), Asked::Granted(_)));
     }
 }

@@ -6,11 +6,14 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 pub mod commit;
+pub mod file_lock;
 pub mod flock;
 pub mod inspect;
+pub mod lease;
 pub mod owner;
 pub mod places;
 pub mod specs;
+pub mod sweep;
 pub mod tree;
 
 pub use commit::StoreError;

@@ -1,6 +1,7 @@
 //! Who has something on a disk that others share, and whether it still lives.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -49,7 +50,8 @@ impl Owner {
     /// Returns whether it lives, as far as one can tell from here at once. Blocks shortly.
     pub fn life(&self) -> Life {
         let here = here();
-        if (&self.boot, &self.pid_space, &self.host) != (&here.boot, &here.pid_space, &here.host) {
+        // Without names of the boot and the namespace, another machine's process could pass for one of this.
+        if here.is_nameless() || self.place() != here.place() {
             return Life::Beats;
         }
         let ended = if self.pid == here.pid && self.started == here.started {
@@ -60,12 +62,63 @@ impl Owner {
         if ended { Life::Ended } else { Life::Beats }
     }
 
+    /// What a process id means something in.
+    fn place(&self) -> [&str; 3] {
+        [&self.boot, &self.pid_space, &self.host]
+    }
+
+    fn is_nameless(&self) -> bool {
+        self.boot.is_empty() || self.pid_space.is_empty()
+    }
+
     /// Returns whether its page cache is this machine's: what it wrote can be read here even if it was
     /// never synced.
     pub fn shares_page_cache(&self) -> bool {
         let here = here();
         !here.boot.is_empty() && (&self.boot, &self.host) == (&here.boot, &here.host)
     }
+}
+
+/// The maker of something unfinished, as its name tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// A process of this machine that ended.
+    Ended,
+    /// A process of this machine that lives; this one, too.
+    Lives,
+    /// Someone who cannot be seen from here.
+    Unseen,
+}
+
+/// Returns this process in a few characters, for names of what it has not finished: see [`maker`]. No `-` is
+/// among them.
+pub fn token() -> &'static str {
+    static TOKEN: OnceLock<String> = OnceLock::new();
+    TOKEN.get_or_init(|| {
+        let here = here();
+        format!("{}.{}.{}", place_digest(), here.pid, here.started.unwrap_or_default())
+    })
+}
+
+/// Returns what is known at once of the process that [`token`] named. What is no token names someone unseen.
+/// Blocks shortly.
+pub fn maker(token: &str) -> Maker {
+    let mut parts = token.split('.');
+    let (Some(place), Some(pid), Some(start), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Maker::Unseen;
+    };
+    let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { return Maker::Unseen };
+    if here().is_nameless() || start == 0 || place != place_digest() {
+        return Maker::Unseen;
+    }
+    if started(pid) == Some(start) { Maker::Lives } else { Maker::Ended }
+}
+
+fn place_digest() -> &'static str {
+    static DIGEST: OnceLock<String> = OnceLock::new();
+    DIGEST.get_or_init(|| super::hex(&Sha256::digest(here().place().join("\n"))[..8]))
 }
 
 /// For people who wait for it.
@@ -125,5 +178,23 @@ mod tests {
         assert_eq!((rebooted.life(), rebooted.shares_page_cache()), (Life::Beats, false));
         mine.end();
         assert_eq!(mine.life(), Life::Ended);
+    }
+
+    #[test]
+    fn a_token_tells_who_ended_here() {
+        let mine = token();
+        assert!(!mine.contains('-'), "{mine}");
+        let (place, rest) = mine.split_once('.').unwrap();
+        let (pid, start) = rest.split_once('.').unwrap();
+        let later = start.parse::<u64>().unwrap() + 1;
+        for (text, maker_of_it) in [
+            (mine, Maker::Lives),
+            (&*format!("{place}.{pid}.{later}"), Maker::Ended),
+            (&*format!("0123456789abcdef.{pid}.{start}"), Maker::Unseen),
+            (&*format!("{place}.{pid}.0"), Maker::Unseen),
+            ("0f3b9a", Maker::Unseen),
+        ] {
+            assert_eq!(maker(text), maker_of_it, "{text}");
+        }
     }
 }

@@ -23,6 +23,9 @@ pub struct Realize {
     /// Answer at once and go on when the client leaves.
     #[serde(default)]
     pub detach: bool,
+    /// Let all other work go first.
+    #[serde(default)]
+    pub background: bool,
 }
 method!(Realize, "realize", RealizeAnswer);
 

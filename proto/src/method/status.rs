@@ -3,6 +3,7 @@
 use super::Method;
 use super::instance::InstanceInfo;
 use crate::VersionId;
+use crate::event::Wait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,6 +48,12 @@ pub struct JobInfo {
     pub phase: String,
     /// Number of clients that wait for it.
     pub waiting: usize,
+    /// Whether all other work goes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 /// A workflow that waits or runs.
@@ -60,6 +67,9 @@ pub struct WorkflowInfo {
     pub state: WorkflowState,
     /// Milliseconds since it was asked for.
     pub for_ms: u64,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 /// How far a workflow is.

@@ -4,6 +4,7 @@ use super::{elapsed_ms, load, request, warnings};
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::realize::Request;
 use crate::resolve::Mode;
 use proto::method::{Realize, RealizeAnswer, RealizeOutcome};
 use std::time::Instant;
@@ -11,9 +12,9 @@ use std::time::Instant;
 pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Result<RealizeAnswer, Error> {
     let started = Instant::now();
     let (loaded, home) = load(daemon, &params.target)?;
-    let Realize { update, offline, no_install_scripts, .. } = params;
+    let Realize { update, offline, no_install_scripts, background, .. } = params;
     let mode = Mode { update, offline, no_install_scripts };
-    let wanted = request(daemon, &loaded, home, mode);
+    let wanted = Request { background, ..request(daemon, &loaded, home, mode) };
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),
         outcome: RealizeOutcome::Detached,

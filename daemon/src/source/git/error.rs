@@ -2,7 +2,7 @@
 
 use super::url::redact;
 use crate::store::commit::StoreError;
-use crate::store::flock::LockError;
+use crate::store::file_lock::LockError;
 use proto::{CommitId, ErrorKind};
 use std::io::ErrorKind as Io;
 

@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::error::GitError;
 use super::lfs_host::{Host, Wanted};
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep_abandoned};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, sweep};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -148,7 +148,7 @@ fn fetch(
     objects.sort();
     objects.dedup();
     create_dir_all(&store.dir)?;
-    sweep_abandoned(&store.dir);
+    sweep(&store.dir);
     let repo = cache.open_or_create(url)?;
     let all = |reason: String| objects.iter().map(|object| (object.clone(), reason.clone())).collect();
     let host = match Host::of(&repo, url, control) {

@@ -31,8 +31,8 @@ pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::store::commit::{StagingDir, sweep_abandoned};
-use crate::store::flock::FileLock;
+use crate::store::commit::{StagingDir, sweep};
+use crate::store::file_lock::FileLock;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
@@ -40,7 +40,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gix::bstr::BStr;
 use proto::CommitId;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,9 @@ use url::RepoUrl;
 
 /// How long to wait for another process that fetches into the same cache.
 const LOCK_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long to wait for another process that fetches the same repository's Git LFS files.
+const LFS_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a cancelled checkout is waited for, so that its directory can be removed.
 const CHECKOUT_LINGER: Duration = Duration::from_secs(5);
@@ -73,6 +76,11 @@ impl Git {
         crate::source::http::install_tls();
         let settings = settings::Settings::new(&config.child_env);
         Self { cache: Arc::new(Cache::new(config.git_cache.clone(), settings)) }
+    }
+
+    /// Removes what killed processes left in the caches, where nobody works now. Best effort. Blocks.
+    pub fn sweep(&self) {
+        self.cache.sweep_all();
     }
 
     /// Returns the commit that a branch or tag stands for; the default branch's when `git_ref` is
@@ -151,7 +159,6 @@ impl Git {
             return Ok(submodules);
         }
         let what = format!("the git cache of {}", url.shown());
-        task.waiting("another fetch of the same repository");
         let lock = FileLock::take(ctx, self.cache.lock_path(&url), &what, LOCK_DEADLINE).await?;
         task.detail("fetching");
         // The lock goes with the work: a thread that outlives its caller still owns the cache.
@@ -245,13 +252,42 @@ impl Git {
         if checkout.pointers.is_empty() {
             return Ok(checkout);
         }
-        let (cache, dest) = (self.cache.clone(), dest.to_owned());
         task.detail("fetching Git LFS files");
-        let work = move |control: &Control| {
-            checkout.unfetched = lfs::fill(&cache, &dest, &checkout.pointers, network, control)?;
+        checkout.unfetched = self.fill(ctx, (dest, false), checkout.pointers.clone(), task).await?;
+        if network && !checkout.unfetched.is_empty() {
+            let absent =
+                |pointer: &lfs::Pointer| checkout.unfetched.iter().any(|left| left.path == pointer.path);
+            let absent: Vec<_> =
+                checkout.pointers.iter().filter(|pointer| absent(pointer)).cloned().collect();
+            // Once for all who want the same: in order of their names, so that nobody waits in a circle.
+            let hosts: BTreeSet<_> =
+                absent.iter().map(|pointer| self.cache.lfs_lock_path(&pointer.url)).collect();
+            let mut locks = Vec::new();
+            for lock in hosts {
+                locks.push(
+                    FileLock::take(ctx, lock, "Git LFS files of the same repository", LFS_DEADLINE).await?,
+                );
+            }
+            checkout.unfetched = self.fill(ctx, (dest, true), absent, task).await?;
+        }
+        let dest = dest.to_owned();
+        let look_again = move || {
             checkout.tracked.look_again(&dest, &checkout.pointers, &checkout.unfetched);
             Ok(checkout)
         };
+        blocking::local("Git LFS files", look_again).await
+    }
+
+    /// Replaces pointers by their files. Returns those that stay.
+    async fn fill(
+        &self,
+        ctx: &Ctx,
+        (dest, network): (&Path, bool),
+        pointers: Vec<lfs::Pointer>,
+        task: &Task,
+    ) -> Result<Vec<Unfetched>, GitError> {
+        let (cache, dest) = (self.cache.clone(), dest.to_owned());
+        let work = move |control: &Control| lfs::fill(&cache, &dest, &pointers, network, control);
         blocking::run(ctx, (Some(task), "Git LFS files"), CHECKOUT_LINGER, work).await
     }
 
@@ -273,7 +309,7 @@ impl Git {
         let work = move |control: &Control| {
             let staging = StagingDir::beside(&place.index);
             // A killed one may have left its own.
-            place.index.parent().into_iter().for_each(sweep_abandoned);
+            place.index.parent().into_iter().for_each(sweep);
             let wanted = |path: &BStr| suspects.contains(path) && !place.is_excepted(path);
             let places = (&place, staging.path());
             restore::restore(&cache, (url, &commit), places, &wanted, (allowed, control))

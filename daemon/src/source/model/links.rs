@@ -9,7 +9,7 @@
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::source::model::Place;
-use crate::store::flock::{FileLock, LockError};
+use crate::store::file_lock::{FileLock, LockError};
 use crate::store::inspect::file_size;
 use crate::store::places::{self, Home, generation};
 use crate::store::{StoreError, read_json, write_json};

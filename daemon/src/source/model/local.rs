@@ -2,7 +2,7 @@
 
 use super::error::ModelError;
 use super::place::{Place, blocking};
-use crate::store::commit::{StoreError, publish, staging_path, sweep_abandoned};
+use crate::store::commit::{StoreError, publish, staging_path, sweep};
 use std::path::{Path, PathBuf};
 
 /// Returns the size of a file of this machine.
@@ -21,7 +21,7 @@ pub(super) async fn take(path: &str, place: Place<'_>) -> Result<Unfinished, Mod
     let unfinished = Unfinished(staging_path(&hidden.join(place.target.file_name())));
     let from = PathBuf::from(path);
     blocking(move || {
-        sweep_abandoned(&hidden);
+        sweep(&hidden);
         // A symbolic link is followed: what is linked must be the file, not the link.
         let from = resolve_file(&from)?;
         let to = unfinished.path();

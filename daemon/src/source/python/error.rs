@@ -3,7 +3,7 @@
 use super::said::Said;
 use crate::process::ProcessError;
 use crate::store::commit::StoreError;
-use crate::store::flock::LockError;
+use crate::store::file_lock::LockError;
 use proto::ErrorKind;
 use std::path::PathBuf;
 

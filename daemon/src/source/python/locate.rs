@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::process::{Command, run};
 use crate::store::commit::{create_dir_all, publish, staging_path, sync_tree};
-use crate::store::flock::FileLock;
+use crate::store::file_lock::FileLock;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -154,11 +154,24 @@ impl<'a, R: Remote> Download<'a, R> {
                 self.show();
                 return Ok(());
             }
+            if self.yields() {
+                // No other connection begins; each writes what it has, and ends.
+                if connections.is_empty() {
+                    return Err(Stop::Aside);
+                }
+                continue;
+            }
             while let Some(id) = self.next_part(connections.is_empty()) {
                 self.state().running += 1;
                 connections.push(self.connection(id, None));
             }
         }
+    }
+
+    /// Tells whether the transfer is to stand aside for other work. A stream cannot be gone on with: what came
+    /// of it would be lost.
+    pub(super) fn yields(&self) -> bool {
+        self.mode == Mode::Parts && self.transfer.ctx.standing.yields()
     }
 
     fn is_complete(&self, ended: bool) -> bool {
@@ -229,6 +242,9 @@ impl<'a, R: Remote> Download<'a, R> {
             self.state().parts.release(id, Instant::now());
             if received >= PROGRESS || result.is_ok() {
                 (retries, refusals) = (Retries::default(), 0);
+            }
+            if self.yields() {
+                return Ok(());
             }
             if let Err(stop) = result {
                 self.recover(stop, &mut retries, &mut refusals).await?;

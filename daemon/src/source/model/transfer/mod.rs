@@ -56,7 +56,7 @@ const LAST_SYNC: Duration = Duration::from_secs(5);
 pub(super) enum Outcome {
     /// The whole file is here.
     Whole(Whole),
-    /// The transfer is another's by now.
+    /// The transfer is another's by now, or may be: this one stands aside.
     Lost,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn transfer<R: Remote>(
     };
     match result {
         Ok(identity) => Ok(Outcome::Whole(Whole { path: claim.data(), identity, claim })),
-        Err(Stop::Lost) => Ok(Outcome::Lost),
+        Err(Stop::Lost | Stop::Aside) => Ok(Outcome::Lost),
         Err(Stop::Failed(error) | Stop::Again(error)) => Err(error),
     }
 }
@@ -108,6 +108,8 @@ pub(super) async fn transfer<R: Remote>(
 enum Stop {
     /// It is another's now.
     Lost,
+    /// It stands aside for other work; all that came is written.
+    Aside,
     /// A new request may do better.
     Again(ModelError),
     /// It is over.

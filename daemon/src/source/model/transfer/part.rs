@@ -65,9 +65,12 @@ impl<R: Remote> Download<'_, R> {
             batch: Batch::at(self.state().parts.range(id).start),
             pending: None,
         };
+        let aside = self.transfer.ctx.standing.aside();
+        tokio::pin!(aside);
         let ended = loop {
             let piece = tokio::select! {
                 biased;
+                () = &mut aside, if self.mode == Mode::Parts => break Ok(()),
                 piece = body.next() => piece,
                 () = &mut dropped => Some(Err("it was too slow".into())),
             };

@@ -52,6 +52,8 @@ pub struct Config {
     pub group: Option<UserGroup>,
     /// Use only what is cached.
     pub offline: bool,
+    /// Run no custom node's `install.py`.
+    pub no_install_scripts: bool,
     /// Tokens, mirrors and credentials of model hosts.
     pub hosts: ModelHosts,
     /// Caches of `huggingface_hub` that models may lie in already. They need not exist.
@@ -150,6 +152,7 @@ impl Config {
                 .filter(|dir| dir.is_dir()),
             group: places::text(get, "COMFYD_GROUP").map(|text| UserGroup::find(&text)).transpose()?,
             offline: places::flag(get, "COMFY_OFFLINE"),
+            no_install_scripts: places::flag(get, "COMFYD_NO_INSTALL_SCRIPTS"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")

@@ -18,6 +18,7 @@ mod generations;
 mod gpus;
 mod home;
 mod hub_cache;
+mod install_scripts;
 mod interrupt;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test program a broken expectation is a failed test")]
 
 mod adoption;
+mod canary;
 mod clean;
 mod client;
 mod crashes;
@@ -14,6 +15,7 @@ mod fetch_crashes;
 mod fetch_hosts;
 mod gpus;
 mod home;
+mod hostile;
 mod hub_cache;
 mod interrupt;
 mod model_links;

@@ -19,8 +19,8 @@ mod verify;
 pub use error::ModelError;
 pub use place::Place;
 pub use remote::Identity;
-pub use verify::tensor_bytes;
 use remote::Remote as _;
+pub use verify::tensor_bytes;
 
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Waited};

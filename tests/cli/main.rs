@@ -4,6 +4,7 @@
 
 mod adoption;
 mod background;
+mod canary;
 mod clean;
 mod client;
 mod crashes;
@@ -17,6 +18,7 @@ mod fetch_hosts;
 mod generations;
 mod gpus;
 mod home;
+mod hostile;
 mod hub_cache;
 mod install_scripts;
 mod interrupt;

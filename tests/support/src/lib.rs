@@ -20,6 +20,7 @@ pub mod raw_client;
 pub mod script_daemon;
 mod seen;
 mod serve;
+pub mod tap;
 pub mod tls;
 pub mod tools;
 pub mod wheels;

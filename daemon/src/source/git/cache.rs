@@ -7,6 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
+use super::weight::{self, Unweighed};
 use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
 use crate::store::sweep::sweep;
@@ -213,8 +214,8 @@ impl Cached {
     /// directories of objects, not the files' content.
     pub(super) fn is_complete(&self) -> bool {
         let Ok(tree) = self.tree() else { return false };
-        let Ok(entries) = tree.traverse().breadthfirst.files() else { return false };
-        entries.iter().filter(|e| e.mode.is_blob_or_symlink()).all(|e| self.repo.find_header(e.oid).is_ok())
+        // What nests too deeply is there; a checkout of it is refused.
+        !matches!(weight::of(&self.repo, tree.id), Err(Unweighed::Absent))
     }
 
     /// Returns the content of a file, `None` when there is no such file. Blocks.

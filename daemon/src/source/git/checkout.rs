@@ -4,9 +4,10 @@ use super::blocking::Control;
 use super::cache::{Cache, Cached};
 use super::error::GitError;
 use super::lfs::{self, Pointer, Unfetched};
-use super::submodules::{self, MAX_DEPTH};
+use super::submodules::{self, MAX_COUNT, MAX_DEPTH};
 use super::tracked::Tracked;
 use super::url::RepoUrl;
+use super::weight::{self, Weight};
 use crate::store::commit::{StoreError, create_dir_all};
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::State;
@@ -50,7 +51,14 @@ pub(super) fn write(
         let not_empty = std::io::ErrorKind::DirectoryNotEmpty.into();
         return Err(StoreError::at("check out into", dest)(not_empty).into());
     }
-    let mut writing = Writing { cache, wanted, control, checkout: Checkout::default() };
+    let mut writing = Writing {
+        cache,
+        wanted,
+        control,
+        checkout: Checkout::default(),
+        weight: Weight::default(),
+        count: 0,
+    };
     writing.nested((url, commit), (dest, "", 0))?;
     let mut checkout = writing.checkout;
     checkout.left_out.sort();
@@ -62,6 +70,9 @@ struct Writing<'a> {
     wanted: &'a dyn Fn(&BStr) -> bool,
     control: &'a Control,
     checkout: Checkout,
+    weight: Weight,
+    /// Submodules begun so far.
+    count: usize,
 }
 
 impl Writing<'_> {
@@ -73,6 +84,10 @@ impl Writing<'_> {
         let cached = Cached::get(self.cache, url, commit)?;
         if depth > MAX_DEPTH {
             return Err(cached.content("its submodules nest too deeply".to_owned()));
+        }
+        self.count += 1;
+        if self.count > MAX_COUNT + 1 {
+            return Err(cached.content("its submodules are too many".to_owned()));
         }
         let written = self.one(&cached, dest, prefix);
         if matches!(written, Err(GitError::Cache { .. })) {
@@ -92,6 +107,11 @@ impl Writing<'_> {
     fn one(&mut self, cached: &Cached, dest: &Path, prefix: &str) -> Result<(), GitError> {
         let failed = || GitError::cache("check out", cached.url.shown());
         let tree = cached.tree()?.id;
+        let weight = weight::of(&cached.repo, tree).map_err(|why| cached.content(why.reason()))?;
+        self.weight.add(weight);
+        if let Some(reason) = self.weight.refusal() {
+            return Err(cached.content(reason));
+        }
         // This refuses `.git`, `..` and their disguises as path components.
         let index = cached.repo.index_from_tree(&tree);
         let mut index =

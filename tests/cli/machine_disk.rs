@@ -3,7 +3,8 @@
 
 use crate::client::machine;
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use support::TestEnv;
 use support::env::Ended;
@@ -97,44 +98,98 @@ fn a_disk_that_becomes_full_while_a_model_comes_keeps_what_has_come() {
     is_helpful(&ended.json()["error"], &volume);
     assert!(daemon.lives() && !seen.join("models/loras/big.bin").exists());
     let sent = env.files.sent("/big.bin");
-    println!("{} of {} sent before the disk was full", sent, big.len());
     fs::remove_file(seen.join("ballast")).unwrap();
     env.json(&["realize", "v"]);
     assert!(fs::read(seen.join("models/loras/big.bin")).unwrap() == big);
     let again = env.files.sent("/big.bin") - sent;
-    println!("{again} sent after that");
+    println!("a disk that became full: {sent} bytes sent before that, {again} after it");
+    assert!(again < big.len() as u64 - (4 << 20), "what had come was kept");
 }
 
-#[test]
-fn look_read_only() {
-    let env = machine();
-    env.write_spec("v", &version(&env));
-    env.json(&["realize", "v"]);
-    env.comfyctl(&["shutdown"]);
+/// Starts a run of a small workflow.
+fn run(env: &TestEnv) -> Ended {
     let image = json!({ "width": 8, "height": 8, "batch_size": 1, "color": 255 });
     let graph = json!({
         "1": { "class_type": "EmptyImage", "inputs": image },
         "2": { "class_type": "SaveImage", "inputs": { "images": ["1", 0], "filename_prefix": "made" } },
     });
     fs::write(env.path("image.json"), graph.to_string()).unwrap();
-    let (path, out) = (env.path("image.json").display().to_string(), env.path("out").display().to_string());
-    let run = ["run", "--version-id", "v", "--workflow", &path, "--output", &out, "--json"];
-    for place in ["vol", "home", "state", "vol/models", "vol/.comfy-cache", "vol/custom_nodes"] {
-        let daemon = Mounted::start(&env, &[(env.path(place), Mount::ReadOnly)]);
-        let ended = env.comfyctl(&["realize", "v", "--json"]);
-        eprintln!("{place} ready: {:?} {} {}", ended.status, ended.stdout, ended.stderr);
-        let ended = env.comfyctl(&run);
-        eprintln!("{place} run: {:?} {} {}", ended.status, ended.stdout, ended.stderr);
+    let [path, out] = ["image.json", "out"].map(|name| env.path(name).display().to_string());
+    env.comfyctl(&["run", "--version-id", "v", "--workflow", &path, "--output", &out, "--json"])
+}
+
+#[test]
+fn what_is_ready_on_a_read_only_disk_runs_where_its_output_can_be_written() {
+    let env = machine();
+    env.write_spec("v", &version(&env));
+    env.json(&["realize", "v"]);
+    env.json(&["shutdown"]);
+    let own = ["output", "temp", "user", "input"].map(|name| env.home("v").join(name));
+    let writable = own.map(|place| (place, Mount::Disk(4096)));
+    let volume = (env.path("vol"), Mount::ReadOnly);
+    let read_only = |place: &str| vec![(env.path(place), Mount::ReadOnly)];
+    for (mounts, refused) in [
+        (vec![volume.clone()], Some("vol/comfy-v/input")),
+        (read_only("state"), Some("state/comfyd/instances")),
+        (read_only("home"), None),
+        (read_only("vol/models"), None),
+        (read_only("vol/.comfy-cache"), None),
+        (read_only("vol/custom_nodes"), None),
+        ([vec![volume], writable.to_vec()].concat(), None),
+    ] {
+        for (place, mount) in &mounts {
+            if matches!(mount, Mount::Disk(_)) {
+                fs::create_dir_all(place).unwrap();
+            }
+        }
+        let daemon = Mounted::start(&env, &mounts);
+        assert_eq!(env.json(&["realize", "v"])["outcome"], "ready", "{mounts:?}");
+        let ended = run(&env);
+        match refused {
+            Some(place) => is_helpful(&ended.json()["error"], &env.path(place)),
+            None => assert_eq!(ended.status, Some(0), "{mounts:?}: {}", ended.stdout),
+        }
         drop(daemon);
         env.kill_all();
     }
-    let mut mounts = vec![(env.path("vol"), Mount::ReadOnly)];
-    mounts.extend(
-        ["output", "temp", "user", "input"]
-            .map(|n| (env.path(format!("vol/comfy-v/{n}")), Mount::Disk(4096))),
-    );
-    let daemon = Mounted::start(&env, &mounts);
-    let ended = env.comfyctl(&run);
-    eprintln!("all run: {:?} {} {}", ended.status, ended.stdout, ended.stderr);
-    drop(daemon);
+}
+
+#[test]
+fn a_volume_that_another_user_owns_is_told_and_left_alone() {
+    let env = machine();
+    env.write_spec("v", &version(&env));
+    let root = nix::unistd::geteuid().is_root();
+    let mode =
+        |place: &str, mode| fs::set_permissions(env.path(place), Permissions::from_mode(mode)).unwrap();
+    mode("", 0o755);
+    for place in ["home", "run", "state"].iter().filter(|_| root) {
+        chown(env.path(place), Some(65534), Some(65534)).unwrap();
+    }
+    mode("vol", 0o555);
+    let mut daemon = Mounted::as_nobody(&env);
+    let error = env.error(&["realize", "v"], DISK);
+    is_helpful(&error, &env.path("vol"));
+    assert!(error["hint"].as_str().unwrap().contains("user that comfyd runs as"), "{error}");
+    assert!(daemon.lives());
+    mode("vol", if root { 0o777 } else { 0o755 });
+    env.json(&["realize", "v"]);
+}
+
+#[test]
+fn a_disk_that_fails_once_costs_that_realize_only() {
+    for (place, refusal) in [
+        ("commit.write", "EIO"),
+        ("commit.sync", "EIO"),
+        ("commit.rename", "EDQUOT"),
+        ("commit.sync-dir", "EIO"),
+        ("commit.sync", "EDQUOT"),
+    ] {
+        let mut env = machine();
+        env.write_spec("v", &version(&env));
+        env.set("FAILPOINTS", &format!("{place}=1*return({refusal})"));
+        let error = env.error(&["realize", "v"], DISK);
+        is_helpful(&error, &env.path(""));
+        is_whole(&env.path("vol"));
+        assert_eq!(env.json(&["realize", "v"])["outcome"], "realized", "{place} {refusal}");
+    }
 }

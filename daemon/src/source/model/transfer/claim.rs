@@ -9,7 +9,7 @@
 //! offsets, so that each is right whichever came last. Nothing here needs `flock`.
 
 use super::journal::Journal;
-use crate::ctx::{Ctx, Task};
+use crate::ctx::{Ctx, Stopwatch, Task};
 use crate::source::model::error::ModelError;
 use crate::source::model::hosts;
 use crate::source::model::place::blocking;
@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 /// How often an owner writes its journal at least. What was written after that is fetched again by
@@ -96,8 +96,7 @@ impl Claim {
         let dir = places::parts(hidden, link.without_secrets().as_str());
         let mut other: Option<Other> = None;
         loop {
-            let ended =
-                other.as_ref().filter(|other| other.is_silent()).map(|other| other.journal.owner.clone());
+            let ended = other.as_mut().and_then(Other::silent_owner);
             let (place, text) = (dir.clone(), link.to_string());
             match blocking(move || Ok(look(&place, text, ended.as_ref())?)).await? {
                 Found::Taken(claim) => return Ok(claim),
@@ -227,13 +226,14 @@ impl Inner {
 struct Other {
     journal: Journal,
     /// When its beat, and when its progress, was first seen as it is.
-    beat: Instant,
-    progress: Instant,
+    beat: Stopwatch,
+    progress: Stopwatch,
 }
 
 impl Other {
-    fn is_silent(&self) -> bool {
-        self.beat.elapsed() > SILENCE
+    /// Returns who it is, where it does not beat any more.
+    fn silent_owner(&mut self) -> Option<Owner> {
+        (self.beat.look() > SILENCE).then(|| self.journal.owner.clone())
     }
 
     /// Notes what its journal says now, and shows it to the people who wait.
@@ -243,23 +243,23 @@ impl Other {
         link: &ModelSource,
         task: &Task,
     ) -> Result<(), ModelError> {
-        let now = Instant::now();
         task.set(journal.arrived, journal.identity.size);
         task.waiting(format!("downloaded by {}", journal.owner));
         let Some(seen) = other else {
-            *other = Some(Self { journal, beat: now, progress: now });
+            *other = Some(Self { journal, beat: Stopwatch::start(), progress: Stopwatch::start() });
             return Ok(());
         };
         if (seen.journal.beat, &seen.journal.owner) != (journal.beat, &journal.owner) {
-            seen.beat = now;
+            seen.beat = Stopwatch::start();
         }
         if seen.journal.arrived != journal.arrived {
-            seen.progress = now;
+            seen.progress = Stopwatch::start();
         }
         seen.journal = journal;
-        if seen.progress.elapsed() > PATIENCE {
+        let waited = seen.progress.look();
+        if waited > PATIENCE {
             let owner = seen.journal.owner.to_string();
-            return Err(ModelError::Busy { link: hosts::link(link), owner, waited: seen.progress.elapsed() });
+            return Err(ModelError::Busy { link: hosts::link(link), owner, waited });
         }
         Ok(())
     }
@@ -325,7 +325,10 @@ fn sweep(parts: &Path) {
         let touched = std::fs::metadata(dir.join(super::journal::NAME)).or_else(|_| entry.metadata());
         let age = touched.and_then(|metadata| metadata.modified()).ok();
         let age = age.and_then(|time| SystemTime::now().duration_since(time).ok());
-        if age.is_some_and(|age| age > ABANDONED) {
+        // A clock that jumped makes nothing old that someone works on.
+        let is_live =
+            || Journal::read(&dir).is_ok_and(|found| found.is_some_and(|found| is_alive(&found, None)));
+        if age.is_some_and(|age| age > ABANDONED) && !is_live() {
             commit::remove_dir(&dir).ok();
         }
     }

@@ -22,6 +22,7 @@ mod hostile;
 mod hub_cache;
 mod install_scripts;
 mod interrupt;
+mod machine_disk;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;
 mod model_links;

@@ -25,6 +25,8 @@ pub struct Effort {
     /// Differs for each program that the process executes one after another (where its stack begins, which
     /// is drawn by lot). Zero where the system does not tell.
     pub image: u64,
+    /// Whether it is stopped, as by SIGSTOP or a debugger.
+    pub is_stopped: bool,
 }
 
 impl Birth {
@@ -47,7 +49,8 @@ impl Effort {
     pub fn of(pid: u32) -> Result<Self> {
         let status = status(pid)?;
         let ticks = status.field(14)?.saturating_add(status.field(15)?);
-        Ok(Self { ticks, major_faults: status.field(12)?, image: status.field(28)? })
+        let (major_faults, image) = (status.field(12)?, status.field(28)?);
+        Ok(Self { ticks, major_faults, image, is_stopped: status.is_stopped() })
     }
 }
 
@@ -71,6 +74,11 @@ impl Status {
     /// Tells whether the process lives and leads the group of its own number.
     pub(super) fn leads_its_group(&self, pid: u32) -> bool {
         !self.0.starts_with(['Z', 'X']) && self.field(5).is_ok_and(|group| group == u64::from(pid))
+    }
+
+    /// Tells whether the process is stopped, by a signal or a tracer.
+    fn is_stopped(&self) -> bool {
+        self.0.starts_with(['T', 't'])
     }
 
     /// Returns a field by its number in proc_pid_stat(5).

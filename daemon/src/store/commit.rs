@@ -7,6 +7,7 @@
 use super::owner;
 use super::places::relative;
 use crate::failpoint;
+use std::error::Error;
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -40,6 +41,32 @@ impl StoreError {
 /// The refusal that a test asked for, as a failure to `attempt` on `path`.
 pub fn step(name: &'static str, attempt: &'static str, path: &Path) -> Result<(), StoreError> {
     failpoint::hit(name).map_err(|source| StoreError { attempt, path: path.to_owned(), source })
+}
+
+/// What disks refuse with, in the words of errno(3), which uv and git say too, and what helps.
+const REMEDIES: [(&str, &str); 6] = [
+    (
+        "No space left on device",
+        "free some space there, or name a place on another disk; what is done already is kept",
+    ),
+    ("Disk quota exceeded", "free some space there, or have the quota raised; what is done already is kept"),
+    ("Read-only file system", "mount it writable, or name a place on another disk"),
+    ("Permission denied", "let the user that comfyd runs as write there, or name another place"),
+    ("Operation not permitted", "let the user that comfyd runs as write there, or name another place"),
+    (
+        "Input/output error",
+        "the disk or its network fails, and the kernel's log says more; try again when it works",
+    ),
+];
+
+/// Returns what helps where a disk refused, as the error or one of its causes says.
+pub fn disk_remedy(error: &dyn Error) -> Option<&'static str> {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    REMEDIES.iter().find(|(words, _)| text.contains(words)).map(|(_, remedy)| *remedy)
 }
 
 /// Marks names that are not published: readers skip them, restarts remove them. The process that made one

@@ -3,13 +3,14 @@
 
 use super::error::SuperviseError;
 use super::health::{Patience, Verdict};
-use super::look::{self, Pending, Seen};
+use super::look::{self, LONGEST_LOOK, Pending, Seen};
 use super::policy::{self, Action, Death, Demand, MayStart, Now};
 use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
 use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
 use super::{Gpus, Launch, Places, millis};
+use crate::ctx::Stopwatch;
 use proto::method::InstanceState;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -209,8 +210,8 @@ impl Owner {
 
     /// Takes a process that loads as its own.
     fn load(&mut self, running: Running, waiting: Vec<Reply>, starts: u32, stays: bool) {
-        let starting =
-            Starting { running, since: Instant::now(), pause: FIRST_PAUSE, starts, waiting, stays };
+        let (since, lived) = (Instant::now(), Stopwatch::with_looks_within(LONGEST_LOOK));
+        let starting = Starting { running, since, lived, pause: FIRST_PAUSE, starts, waiting, stays };
         self.publish(&starting.running, starting.state());
         self.enter(State::Starting(Box::new(starting)));
     }
@@ -239,8 +240,7 @@ impl Owner {
                 starting.pause = (starting.pause * 2).min(LAST_PAUSE);
                 starting.waiting.retain(|reply| !reply.is_closed());
                 let wanted = starting.stays || !starting.waiting.is_empty() || self.usage.is_held();
-                let (late, state) =
-                    (starting.since.elapsed() > self.others.patience.loading, starting.state());
+                let (late, state) = (starting.lived.look() > self.others.patience.loading, starting.state());
                 self.publish_again(state, said);
                 if !wanted {
                     self.bring_down().await;

@@ -6,6 +6,7 @@ use super::look::Watch;
 use super::millis;
 use super::ready::Ended;
 use super::running::{Answer, Running};
+use crate::ctx::Stopwatch;
 use proto::method::{InstanceInfo, InstanceState};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) enum State {
 pub(super) struct Starting {
     pub(super) running: Running,
     pub(super) since: Instant,
+    /// The time that it had for loading.
+    pub(super) lived: Stopwatch,
     pub(super) pause: Duration,
     pub(super) starts: u32,
     pub(super) waiting: Vec<Reply>,

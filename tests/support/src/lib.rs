@@ -9,6 +9,7 @@ pub mod file_server;
 pub mod git_remote;
 pub mod hub;
 pub mod lfs;
+pub mod mounts;
 pub mod nvml;
 pub mod pod;
 #[cfg(target_arch = "x86_64")]

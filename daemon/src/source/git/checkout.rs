@@ -2,7 +2,7 @@
 
 use super::blocking::Control;
 use super::cache::{Cache, Cached};
-use super::error::GitError;
+use super::error::{GitError, disk_refusal};
 use super::lfs::{self, Pointer, Unfetched};
 use super::submodules::{self, MAX_COUNT, MAX_DEPTH};
 use super::tracked::Tracked;
@@ -65,6 +65,15 @@ pub(super) fn write(
     Ok(checkout)
 }
 
+/// Returns what a failed checkout is: a disk that takes no files says nothing about the objects.
+fn failed(cached: &Cached, dest: &Path) -> impl Fn(gix::Error) -> GitError {
+    let (url, dest) = (cached.url.shown().to_owned(), dest.to_owned());
+    move |error| match disk_refusal(&error) {
+        Some(refusal) => StoreError::at("check out into", &dest)(refusal).into(),
+        None => GitError::cache("check out", &url)(error),
+    }
+}
+
 struct Writing<'a> {
     cache: &'a Cache,
     wanted: &'a dyn Fn(&BStr) -> bool,
@@ -105,7 +114,7 @@ impl Writing<'_> {
     }
 
     fn one(&mut self, cached: &Cached, dest: &Path, prefix: &str) -> Result<(), GitError> {
-        let failed = || GitError::cache("check out", cached.url.shown());
+        let failed = failed(cached, dest);
         let tree = cached.tree()?.id;
         let weight = weight::of(&cached.repo, tree).map_err(|why| cached.content(why.reason()))?;
         self.weight.add(weight);
@@ -129,7 +138,7 @@ impl Writing<'_> {
         let objects = Pointers { objects, found: Arc::default() };
         let outcome = self.write_index(cached, &mut index, dest, (count, objects.clone()))?;
         if let Some(record) = outcome.errors.into_iter().next() {
-            return Err(failed()(record.error));
+            return Err(failed(record.error));
         }
         if let Some(collision) = outcome.collisions.first() {
             let reason = format!("two of its files have one name on this filesystem: `{}`", collision.path);
@@ -156,9 +165,9 @@ impl Writing<'_> {
         dest: &Path,
         (count, objects): (usize, Pointers),
     ) -> Result<gix::worktree::state::checkout::Outcome, GitError> {
-        let failed = || GitError::cache("check out", cached.url.shown());
+        let failed = failed(cached, dest);
         let source = gix::worktree::stack::state::attributes::Source::IdMapping;
-        let mut options = cached.repo.checkout_options(source).map_err(failed())?;
+        let mut options = cached.repo.checkout_options(source).map_err(&failed)?;
         options.destination_is_initially_empty = true;
         options.thread_limit = Some(WRITERS);
         let counters = &self.control.counters;
@@ -171,7 +180,7 @@ impl Writing<'_> {
         if self.control.interrupted() {
             return Err(GitError::Cancelled(cached.url.shown().to_owned()));
         }
-        outcome.map_err(failed())
+        outcome.map_err(failed)
     }
 
     /// Takes symbolic links that lead out of the checkout away: whoever writes through one, a custom node

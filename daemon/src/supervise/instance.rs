@@ -11,6 +11,7 @@ use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
 use super::{Gpus, Launch, Places, millis};
 use proto::method::InstanceState;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub(super) struct Others {
     pub(super) places: Places,
     pub(super) patience: Patience,
     pub(super) gpus: Gpus,
+    /// Homes whose process has ended.
+    pub(super) ends: mpsc::Sender<PathBuf>,
 }
 
 /// One home's process, and what is remembered of those before it.

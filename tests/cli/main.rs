@@ -17,6 +17,7 @@ mod fetch_hosts;
 mod generations;
 mod gpus;
 mod home;
+mod hostile_scripts;
 mod hub_cache;
 mod install_scripts;
 mod interrupt;

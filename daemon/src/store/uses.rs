@@ -58,7 +58,7 @@ pub enum User {
 /// When the directory is there and cannot be read.
 pub fn uses(home: &Home) -> Result<Vec<(String, User)>, StoreError> {
     let dir = home.uses();
-    let mut used = Vec::new();
+    let mut lasting = Vec::new();
     for name in tree::published(&dir)? {
         let mut parts = name.splitn(3, '-');
         let (Some(generation), Some(token)) = (parts.next(), parts.next()) else { continue };
@@ -69,13 +69,13 @@ pub fn uses(home: &Home) -> Result<Vec<(String, User)>, StoreError> {
         };
         if lasts {
             let user = if token == owner::token() { User::Own } else { User::Other };
-            used.push((generation.to_owned(), user));
+            lasting.push((generation.to_owned(), user));
         } else {
             // Best effort: the next one who looks sees the same.
             std::fs::remove_file(dir.join(&name)).ok();
         }
     }
-    Ok(used)
+    Ok(lasting)
 }
 
 /// A file that is gone by now was not: its owner has just removed it, or writes it anew.
@@ -129,7 +129,8 @@ mod tests {
         std::fs::write(&file, "damaged").unwrap();
         assert_eq!(uses(&home).unwrap(), [("g1".to_owned(), User::Other)]);
         let aged = |age| {
-            File::options().write(true).open(&file).unwrap().set_modified(SystemTime::now() - age).unwrap()
+            let file = File::options().write(true).open(&file).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
         };
         aged(Duration::from_secs(25 * 3600));
         assert_eq!(uses(&home).unwrap().len(), 1, "clocks jump by hours");

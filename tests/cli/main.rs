@@ -19,6 +19,7 @@ mod generations;
 mod gpus;
 mod home;
 mod hostile;
+mod hostile_scripts;
 mod hub_cache;
 mod install_scripts;
 mod interrupt;

@@ -13,6 +13,7 @@ use crate::store::places::Home;
 use crate::store::places::generation as names;
 use crate::store::{self, StoreError};
 pub use clean::clean;
+pub use current::tidy;
 pub use error::RealizeError;
 pub use in_use::InUse;
 pub use rollback::{RolledBack, rollback};

@@ -15,6 +15,7 @@ pub mod places;
 pub mod specs;
 pub mod sweep;
 pub mod tree;
+pub mod uses;
 
 pub use commit::StoreError;
 

@@ -3,11 +3,12 @@
 use super::Supervisor;
 use super::log;
 use super::record::{self, Record};
-use super::running::{Running, blocking};
+use super::running::{Running, blocking, home};
 use super::state::Loaded;
 use crate::comfy::Comfy;
 use crate::process::Process;
 use crate::store::commit::step;
+use crate::store::uses::Use;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,5 +65,7 @@ async fn running(log: PathBuf, record: Record) -> Option<Running> {
         }
     };
     tracing::info!(version = %record.version_id, pid, url = record.url, "adopted ComfyUI");
-    Some(Running { process, record, comfy, log, log_start: 0, adopted: true, restarts: 0 })
+    let (root, generation) = (record.home.clone(), record.identity.generation.clone());
+    let generation_use = blocking(move || Use::take(&home(&root), &generation, pid)).await;
+    Some(Running { process, record, comfy, log, log_start: 0, adopted: true, restarts: 0, generation_use })
 }

@@ -12,6 +12,7 @@ use super::usage::Usage;
 use super::{Gpus, Launch, Places, millis};
 use crate::ctx::Stopwatch;
 use proto::method::InstanceState;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub(super) struct Others {
     pub(super) places: Places,
     pub(super) patience: Patience,
     pub(super) gpus: Gpus,
+    /// Homes whose process has ended.
+    pub(super) ends: mpsc::Sender<PathBuf>,
 }
 
 /// One home's process, and what is remembered of those before it.

@@ -3,11 +3,60 @@
 //! A program that is built without the feature `failpoints` has none: [`hit`] is nothing there. With it,
 //! the variable `FAILPOINTS` says what happens where, in the words of the crate `fail`: `name=action;…`, such as
 //! `commit.rename=3*off->return(kill)`: end the process by SIGKILL at the fourth hit. `return(EIO)`, or any other of
-//! [`REFUSALS`], has the step fail that way.
+//! [`REFUSALS`], has the step fail that way; `return(note)` writes the name into the log, so that hits can be counted.
 
 /// Every place, for tests that go through all of them.
-pub const NAMES: &[&str] =
-    &["commit.write", "commit.sync", "commit.rename", "commit.replace", "commit.sync-dir"];
+pub const NAMES: &[&str] = &[
+    "checkout.index",
+    "checkout.lfs",
+    "checkout.publish",
+    "checkout.sync",
+    "commit.remove",
+    "commit.rename",
+    "commit.replace",
+    "commit.second-name",
+    "commit.sync",
+    "commit.sync-dir",
+    "commit.write",
+    "generation.assemble",
+    "generation.flip",
+    "generation.link",
+    "generation.prune",
+    "generation.publish",
+    "generation.published",
+    "generation.record",
+    "generation.sync",
+    "generation.unlink",
+    "git.create",
+    "git.discard",
+    "git.fetch",
+    "git.fetched",
+    "instance.adopt",
+    "instance.record",
+    "instance.spawned",
+    "job.answer",
+    "job.input",
+    "job.record",
+    "lfs.keep",
+    "lfs.place",
+    "links.entry",
+    "links.remove",
+    "output.publish",
+    "resolve.lock",
+    "restore.file",
+    "restore.index",
+    "transfer.claim",
+    "transfer.journal",
+    "transfer.open",
+    "transfer.prove",
+    "transfer.publish",
+    "transfer.published",
+    "transfer.sync",
+    "transfer.write",
+    "tree.remove",
+    "uv.publish",
+    "venv.repair",
+];
 
 /// How a disk may refuse, by the name that `errno(3)` gives it.
 #[cfg(feature = "failpoints")]
@@ -33,15 +82,17 @@ pub fn install() -> fail::FailScenario<'static> {
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &'static str) -> std::io::Result<()> {
     debug_assert!(NAMES.contains(&name), "`{name}` is not among the names");
-    fail::fail_point!(name, act);
+    fail::fail_point!(name, |action| act(name, action));
     Ok(())
 }
 
 #[cfg(feature = "failpoints")]
-fn act(action: Option<String>) -> std::io::Result<()> {
+fn act(place: &'static str, action: Option<String>) -> std::io::Result<()> {
     let action = action.unwrap_or_default();
-    if action == "kill" {
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
+    match action.as_str() {
+        "kill" => nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?,
+        "note" => tracing::info!(place, "passed"),
+        _ => {}
     }
     let refusal = REFUSALS.iter().find(|(name, _)| *name == action);
     refusal.map_or(Ok(()), |(_, errno)| Err((*errno).into()))

@@ -12,7 +12,7 @@ mod world;
 
 use comfyd::failpoint::NAMES;
 use process::{Daemon, Said};
-use scenarios::{SCENARIOS, Scenario};
+use scenarios::{EMPTY, REALIZED, SCENARIOS, Scenario, realized};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::sync::Mutex;
@@ -82,9 +82,11 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
 fn prepared(at: usize) -> (World, BTreeMap<usize, Course>) {
     let world = World::new();
     fs::create_dir_all(world.env.path("kept")).unwrap();
-    world.keep("empty");
+    world.keep(EMPTY);
+    realized(&world);
+    world.keep(REALIZED);
     for scenario in SCENARIOS {
-        world.put_back("empty");
+        world.put_back(scenario.from);
         (scenario.prepare)(&world);
         world.keep(scenario.name);
     }
@@ -103,6 +105,7 @@ fn course(world: &World, scenario: &Scenario) -> Course {
     let mut daemon = Daemon::start(&world.env, &notes.join(";"));
     let said = (scenario.work)(world, &mut daemon);
     assert!(matches!(said, Said::Done(_)), "{}: {said:?}", scenario.name);
+    fs::copy(world.env.path("daemon.log"), format!("/tmp/crash-course-{}.log", scenario.name)).unwrap();
     let log = fs::read_to_string(world.env.path("daemon.log")).unwrap();
     Course { passed: invariants::passed(&log), took: begun.elapsed() }
 }

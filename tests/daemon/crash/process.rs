@@ -67,6 +67,7 @@ impl<'a> Daemon<'a> {
     pub(super) fn result(&mut self, method: &str, params: &Value) -> Value {
         match self.call(method, params) {
             Said::Done(result) => result,
+            other if std::env::var("CRASH_ONLY").is_ok() => panic!("`{method}`: {other:?} {}", std::fs::read_to_string(self.env.path("daemon.log")).unwrap()),
             other => panic!("`{method}`: {other:?}"),
         }
     }

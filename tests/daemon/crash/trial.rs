@@ -62,7 +62,9 @@ fn run(world: &World, scenario: &Scenario, death: &Death, report: &mut Report) {
     world.put_back(scenario.name);
     (scenario.begin)(world);
     report.died = dies(world, scenario, death);
-    report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after the death: {what}")));
+    if !scenario.is_damaged {
+        report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after the death: {what}")));
+    }
 
     let begun = Instant::now();
     let mut next = Daemon::start(&world.env, "");

@@ -1,14 +1,16 @@
 //! First parameter of every effect: how to be told to stop, and where to tell how it goes.
 
-use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit};
+use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod standing;
 mod stopwatch;
+mod waiting;
 
 pub use standing::{Busy, Foreground, Standing};
 pub use stopwatch::Stopwatch;
+pub use waiting::{Overdue, Waiting};
 
 /// Cancellation and progress of one piece of work. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -110,6 +112,11 @@ impl Progress {
             }
             state.notes.push(Note { seq, warning, text });
         });
+    }
+
+    /// Returns what it waits for.
+    pub fn waits(&self) -> Vec<Wait> {
+        self.state.borrow().waits.clone()
     }
 
     /// Shows the state of shared work as its own. Tasks begun here before are no longer shown.

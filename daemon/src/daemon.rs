@@ -9,6 +9,7 @@ use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::flock::{Asked, Flock, holder};
+use crate::store::sweep::sweep_all;
 use crate::supervise::{Gpus, Limits, Patience, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +97,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let listener = rpc::listen(&config.socket);
     let listener =
         listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
+    let sweep = Arc::clone(&daemon);
+    // Nobody waits for it: what is left costs space only.
+    tasks.spawn_blocking(move || {
+        sweep_all(&sweep.config);
+        sweep.sources.git.sweep();
+    });
     let server = RpcServer::new(Arc::clone(&daemon), work.clone());
     tracing::info!(socket = %config.socket.display(), "serving");
     server.serve(listener, &stop).await;

@@ -28,6 +28,9 @@ pub struct ProgressState {
     pub tasks: Vec<TaskProgress>,
     /// Sentences for people, oldest first; the newest [`NOTES_KEPT`] are kept.
     pub notes: Vec<Note>,
+    /// What it waits for that someone else has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 /// Number of notes that a progress state holds at most.
@@ -42,6 +45,22 @@ pub struct Note {
     pub warning: bool,
     /// The sentence.
     pub text: String,
+}
+
+/// A wait for what someone else has. Its times are told anew about once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Unique within a daemon.
+    pub id: u64,
+    /// What is waited for, as people call it.
+    pub for_what: String,
+    /// Who has it: a process and its host, or a version; empty where nobody knows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub holder: String,
+    /// Milliseconds that it was waited.
+    pub for_ms: u64,
+    /// Milliseconds until it is given up.
+    pub left_ms: u64,
 }
 
 /// One piece of work.

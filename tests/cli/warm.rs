@@ -165,7 +165,7 @@ fn where_one_may_run_another_waits_for_the_claim_and_takes_the_place() {
     let lease = holder.warm("w")["lease"].take();
     let mut waiting = Caller::connect(&env);
     let call = waiting.send("warm", &json!({ "version": "v" }));
-    waiting.told("waiting for room, which w has");
+    waiting.told(r#""for_what":"room for ComfyUI of `v`","holder":"w""#);
     assert_eq!(instance(&env, "w")["state"]["kind"], "ready");
     holder.call("release", &json!({ "lease": lease }));
     assert_eq!(waiting.answer(call)["how"], "started");

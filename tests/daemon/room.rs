@@ -3,6 +3,7 @@
 use crate::fixture::{PATIENCE, eventually};
 use comfyd::ctx::Ctx;
 use comfyd::supervise::{Gpu, Gpus, Launch, Limits, Patience, Purpose, Ready, SuperviseError, Supervisor};
+use proto::event::Wait;
 use proto::method::{Device, InstanceState};
 use proto::{ErrorKind, VersionId};
 use std::collections::BTreeMap;
@@ -86,8 +87,8 @@ fn bound(max_instances: usize) -> Limits {
 /// Waits until a wait is shown that says `what`.
 async fn told(ctx: &Ctx, what: &str) {
     let mut progress = ctx.progress.subscribe();
-    let says = |detail: &str| detail.contains(what);
-    let wait = progress.wait_for(|state| state.tasks.iter().any(|task| says(&task.detail)));
+    let says = |wait: &Wait| format!("{} has {}", wait.holder, wait.for_what).contains(what);
+    let wait = progress.wait_for(|state| state.waits.iter().any(says));
     timeout(PATIENCE, wait).await.unwrap().unwrap();
 }
 
@@ -110,7 +111,7 @@ async fn who_is_claimed_is_waited_for_and_the_wait_is_told() {
     let claim = machine.ready("a").await.hold(Purpose::Lease).unwrap();
     let ctx = Ctx::new();
     let (second, ()) = tokio::join!(machine.supervisor.ensure_ready(&ctx, machine.launch("b")), async {
-        told(&ctx, "waiting for room, which a has").await;
+        told(&ctx, "a has room for ComfyUI of `b`").await;
         assert!(machine.is_ready("a"));
         drop(claim);
     });
@@ -190,10 +191,10 @@ async fn workflows_of_two_versions_take_turns_on_one_gpu() {
     let ctx = Ctx::new();
     let second = timeout(PATIENCE, a.turn(&ctx)).await.unwrap().unwrap();
     let (third, ()) = tokio::join!(b.turn(&ctx), async {
-        told(&ctx, "a computes on the same GPU").await;
+        told(&ctx, "a has the GPU of `b`").await;
         let late = Ctx::new();
         let overtaking = async {
-            told(&late, "b computes on the same GPU").await;
+            told(&late, "b has the GPU of `a`").await;
             late.cancel.cancel();
         };
         let (late, ()) = tokio::join!(a.turn(&late), overtaking);

@@ -1,6 +1,6 @@
 //! The larger values of the samples. The hosts and names are made up.
 
-use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit};
+use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
 use proto::lock::{LeftOut, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
 use proto::method::*;
 use proto::plan::*;
@@ -36,8 +36,23 @@ pub(crate) fn progress() -> ProgressEvent {
         detail: "attempt 2 of 5".to_owned(),
     };
     let note = Note { seq: 1, warning: true, text: "the index has no dates".to_owned() };
-    let state = ProgressState { phase: "execute".to_owned(), tasks: vec![task], notes: vec![note] };
+    let state = ProgressState {
+        phase: "execute".to_owned(),
+        tasks: vec![task],
+        notes: vec![note],
+        waits: vec![wait()],
+    };
     ProgressEvent { id: RequestId::Number(7), state }
+}
+
+pub(crate) fn wait() -> Wait {
+    Wait {
+        id: 9,
+        for_what: "/volume/comfy-wan22".to_owned(),
+        holder: "pid 7 on pod-3".to_owned(),
+        for_ms: 12_000,
+        left_ms: 3_588_000,
+    }
 }
 
 pub(crate) fn spec() -> Spec {
@@ -211,12 +226,14 @@ pub(crate) fn status_answer() -> StatusAnswer {
         phase: "execute".to_owned(),
         waiting: 2,
         background: false,
+        waits: vec![wait()],
     };
     let workflow = WorkflowInfo {
         job_id: "job-7".to_owned(),
         version_id: id(),
         state: WorkflowState::Running,
         for_ms: 900,
+        waits: vec![wait()],
     };
     let name = "NVIDIA H100 80GB HBM3".to_owned();
     let gpu = GpuInfo { index: 0, name, total_bytes: 80 << 30, free_bytes: 60 << 30 };

@@ -3,7 +3,7 @@
 use crate::golden::{Golden, golden, old as old_golden};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
-use proto::event::{TaskKind, TaskState, Unit};
+use proto::event::{ProgressEvent, TaskKind, TaskState, Unit};
 use proto::method::*;
 use proto::plan::*;
 use proto::rpc::{CancelParams, Message, RequestId, RpcError};
@@ -30,6 +30,9 @@ fn old() -> Vec<Golden> {
         old_golden::<UiAnswer>("ui_answer"),
         old_golden::<Realize>("realize"),
         old_golden::<StatusAnswer>("status_answer"),
+        old_golden::<StatusAnswer>("status_answer_with_gpus"),
+        old_golden::<ProgressEvent>("progress_event"),
+        old_golden::<Message>("message_notification"),
         old_golden::<ShowAnswer>("show_answer"),
     ]
 }
@@ -51,7 +54,7 @@ fn envelope() -> Vec<Golden> {
     let text = RequestId::Text("a-7".to_owned());
     vec![
         golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
-        golden("message_notification", &Message::notification("progress", &progress()).unwrap()),
+        golden("message_notification_with_waits", &Message::notification("progress", &progress()).unwrap()),
         golden(
             "message_result",
             &Message::success(
@@ -64,7 +67,7 @@ fn envelope() -> Vec<Golden> {
         golden("rpc_error", &error),
         golden("error_data", &error_data),
         golden("cancel_params", &CancelParams { id: number.clone() }),
-        golden("progress_event", &progress()),
+        golden("progress_event_with_waits", &progress()),
         golden("request_ids", &vec![number, text, RequestId::Null]),
     ]
 }
@@ -142,7 +145,7 @@ fn other_verbs() -> Vec<Golden> {
         golden("test", &Test { target: target(), offline: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
         golden("status", &Status {}),
-        golden("status_answer_with_gpus", &status_answer()),
+        golden("status_answer_with_waits", &status_answer()),
         golden("list", &list),
         golden("list_answer", &ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] }),
         golden("show", &Show { target: target() }),

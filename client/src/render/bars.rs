@@ -4,11 +4,11 @@
 //! line above the bars. A last line tells the phase and how many tasks wait. Nothing draws from a
 //! thread of its own: the call's wait ticks.
 
-use super::progress::title;
+use super::progress::{title, wait_words};
 use super::{Marks, units};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
-use proto::event::{ProgressState, TaskKind, TaskProgress, TaskState, Unit};
+use proto::event::{ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ pub struct Bars {
     multi: MultiProgress,
     shown: BTreeMap<u64, Shown>,
     ended: BTreeSet<u64>,
+    waits: BTreeMap<u64, ProgressBar>,
     footer: Option<ProgressBar>,
 }
 
@@ -42,7 +43,14 @@ impl Bars {
     /// Draws nothing yet.
     pub fn new(marks: Marks) -> Self {
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15));
-        Self { marks, multi, shown: BTreeMap::new(), ended: BTreeSet::new(), footer: None }
+        Self {
+            marks,
+            multi,
+            shown: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            waits: BTreeMap::new(),
+            footer: None,
+        }
     }
 
     /// Makes the bars equal to the state.
@@ -55,6 +63,7 @@ impl Bars {
                 TaskState::Done | TaskState::Failed => self.end(task, now),
             }
         }
+        self.show_waits(&state.waits);
         let footer = self.footer.get_or_insert_with(|| {
             let bar = self.multi.add(ProgressBar::new_spinner());
             bar.set_style(style("  {spinner:.cyan} {msg:.dim} {elapsed:.dim}", self.marks));
@@ -68,7 +77,8 @@ impl Bars {
 
     /// Turns the spinners.
     pub fn tick(&self) {
-        for bar in self.shown.values().map(|shown| &shown.bar).chain(&self.footer) {
+        for bar in self.shown.values().map(|shown| &shown.bar).chain(self.waits.values()).chain(&self.footer)
+        {
             bar.tick();
         }
     }
@@ -85,6 +95,21 @@ impl Bars {
     /// Takes the bars away.
     pub fn clear(self) {
         self.multi.clear().ok();
+    }
+
+    fn show_waits(&mut self, waits: &[Wait]) {
+        let over = |(id, _): &(&u64, &ProgressBar)| !waits.iter().any(|wait| wait.id == **id);
+        for id in self.waits.iter().filter(over).map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.waits.remove(&id).iter().for_each(|bar| self.multi.remove(bar));
+        }
+        for wait in waits {
+            let bar = self.waits.entry(wait.id).or_insert_with(|| {
+                let bar = self.multi.insert(0, ProgressBar::no_length());
+                bar.set_style(style(WAIT, self.marks));
+                bar
+            });
+            bar.set_message(format!("waiting for {}", wait_words(wait)));
+        }
     }
 
     fn show(&mut self, task: &TaskProgress, now: Instant) {
@@ -144,6 +169,8 @@ fn look(task: &TaskProgress) -> Look {
     }
 }
 
+const WAIT: &str = "  {spinner:.yellow} {wide_msg}";
+
 fn template(look: Look) -> &'static str {
     match look {
         Look::Bytes => {
@@ -179,6 +206,7 @@ mod tests {
         for look in [Look::Bytes, Look::Counted, Look::Spinner] {
             assert!(ProgressStyle::with_template(template(look)).is_ok(), "{look:?}");
         }
+        assert!(ProgressStyle::with_template(WAIT).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Progress as plain lines: a task begins, goes on (every ten seconds), ends.
 
-use super::progress::title;
+use super::progress::{title, wait_words};
 use super::units;
 use proto::event::{ProgressState, TaskProgress, TaskState, Unit};
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ const EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Lines {
     told: BTreeMap<u64, Told>,
+    /// When each wait was told last.
+    waits: BTreeMap<u64, Instant>,
     state: ProgressState,
 }
 
@@ -34,6 +36,14 @@ impl Lines {
     /// Returns the lines that are due by now.
     pub fn tick(&mut self, now: Instant) -> String {
         let mut text = String::new();
+        self.waits.retain(|id, _| self.state.waits.iter().any(|wait| wait.id == *id));
+        for wait in &self.state.waits {
+            let is_due = self.waits.get(&wait.id).is_none_or(|last| now.duration_since(*last) >= EVERY);
+            if is_due {
+                self.waits.insert(wait.id, now);
+                text += &format!("waiting for {}\n", wait_words(wait));
+            }
+        }
         for task in &self.state.tasks {
             if let Some(line) = tell(&mut self.told, task, now) {
                 text += &format!("{}: {line}\n", title(task));
@@ -107,7 +117,7 @@ fn amount(task: &TaskProgress, new: u64, since: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::event::TaskKind;
+    use proto::event::{TaskKind, Wait};
 
     fn model(state: TaskState, done: u64) -> ProgressState {
         let task = TaskProgress {
@@ -120,7 +130,7 @@ mod tests {
             unit: Unit::Bytes,
             detail: String::new(),
         };
-        ProgressState { phase: "execute".to_owned(), tasks: vec![task], notes: vec![] }
+        ProgressState { phase: "execute".to_owned(), tasks: vec![task], ..ProgressState::default() }
     }
 
     #[test]
@@ -140,6 +150,24 @@ mod tests {
             "model loras/x.safetensors: done in 1 min 00 s, 4.00 GiB\n"
         );
         assert_eq!(lines.tick(at(90)), "");
+    }
+
+    #[test]
+    fn a_wait_says_who_has_it_and_how_long_it_may_take() {
+        let wait = Wait {
+            id: 1,
+            for_what: "/v/comfy-x".to_owned(),
+            holder: "pid 7 on h".to_owned(),
+            for_ms: 2_000,
+            left_ms: 58_000,
+        };
+        let state = ProgressState { waits: vec![wait], ..ProgressState::default() };
+        let (mut lines, start) = (Lines::default(), Instant::now());
+        let line = "waiting for /v/comfy-x, held by pid 7 on h, for 2.0 s, at most 58.0 s more\n";
+        assert_eq!(lines.update(state.clone(), start), line);
+        assert_eq!(lines.update(state.clone(), start + Duration::from_secs(9)), "");
+        assert_eq!(lines.update(state.clone(), start + Duration::from_secs(10)), line);
+        assert_eq!(lines.update(ProgressState::default(), start + Duration::from_secs(30)), "");
     }
 
     #[test]

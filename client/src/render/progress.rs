@@ -6,8 +6,9 @@
 use super::bars::Bars;
 use super::lines::Lines;
 use super::screen::{Screen, to_stderr};
+use super::units::millis;
 use crate::connection::Listener;
-use proto::event::{ProgressState, TaskKind, TaskProgress};
+use proto::event::{ProgressState, TaskKind, TaskProgress, Wait};
 use std::time::Instant;
 
 /// Shows the progress of one call.
@@ -86,6 +87,13 @@ impl Listener for Reporter<'_> {
             self.line("stopping; press Ctrl-C again to leave at once");
         }
     }
+}
+
+/// Says what is waited for, who has it, and how long that may take, after "waiting for ".
+pub fn wait_words(wait: &Wait) -> String {
+    let held = if wait.holder.is_empty() { String::new() } else { format!(", held by {}", wait.holder) };
+    let (so_far, left) = (millis(wait.for_ms), millis(wait.left_ms));
+    format!("{}{held}, for {so_far}, at most {left} more", wait.for_what)
 }
 
 /// Names a task: its kind and what it is about, unless the one says the other.

@@ -2,6 +2,7 @@
 
 use super::{Outcome, ask, instance_words};
 use crate::failure::Failure;
+use crate::render::progress::wait_words;
 use crate::render::table::columns;
 use crate::render::units::{bytes, count, duration};
 use crate::session::Session;
@@ -42,6 +43,13 @@ fn people(status: &StatusAnswer) -> String {
         .map(|instance| [instance.version_id.to_string(), instance_words(instance)])
         .collect();
     text += &section("realizes", &columns("  ", &jobs));
+    let waits = status.jobs.iter().map(|job| (job.version_id.to_string(), &job.waits));
+    let waits = waits.chain(status.workflows.iter().map(|job| (job.version_id.to_string(), &job.waits)));
+    let waits = waits.flat_map(|(id, waits)| waits.iter().map(move |wait| [id.clone(), wait_words(wait)]));
+    let waits: Vec<[String; 2]> = waits.collect();
+    if !waits.is_empty() {
+        text += &section("waits", &columns("  ", &waits));
+    }
     text += &section("instances", &columns("  ", &instances));
     if !status.gpus.is_empty() {
         let gpu = |gpu: &GpuInfo| {
@@ -68,7 +76,8 @@ mod tests {
     fn places_jobs_and_instances_have_sections() {
         let status: StatusAnswer = serde_json::from_value(json!({
             "version": "0.1.0", "pid": 7, "uptime_s": 65, "socket": "/run/u/comfyd.sock",
-            "places": {"models": "/v/models"}, "jobs": [],
+            "places": {"models": "/v/models"}, "jobs": [{"version_id": "x", "home": "/v/comfy-x", "phase": "execute", "waiting": 2, "waits": [
+                {"id": 1, "for_what": "/v/comfy-x", "holder": "pid 7 on h", "for_ms": 2000, "left_ms": 58_000}]}],
             "instances": [{"version_id": "x", "home": "/v/comfy-x", "generation": "ab",
                            "state": {"kind": "ready", "pid": 9, "start_ms": 21_300},
                            "device": {"kind": "gpu", "index": 1}, "leases": 2, "workflows": 1,
@@ -84,7 +93,10 @@ places
   models  /v/models
 
 realizes
-  none
+  x  execute  2 clients waiting  /v/comfy-x
+
+waits
+  x  /v/comfy-x, held by pid 7 on h, for 2.0 s, at most 58.0 s more
 
 instances
   x  http://127.0.0.1:8188 ready, process 9, started in 21.3 s, GPU 1, 2 claims, 1 workflow

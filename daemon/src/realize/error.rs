@@ -25,14 +25,17 @@ pub enum RealizeError {
         /// Who asked.
         wanted: VersionId,
     },
-    /// Someone else works on the home.
-    #[error("failed to lock `{home}`")]
+    /// Someone else works on it.
+    #[error("failed to lock `{what}`")]
     Locked {
-        /// The home.
-        home: String,
+        /// The home, or the checkout.
+        what: String,
         /// Who and how long.
         source: LockError,
     },
+    /// This process said nothing for so long that another one took the home's lock over.
+    #[error("the lock of `{0}` was taken over while this process stood still")]
+    TakenOver(String),
     /// The plan cannot be made true: hosts do not give what it wants, or a disk is too small. Nothing was
     /// begun.
     #[error("{}", sentence(.0))]
@@ -95,7 +98,7 @@ impl RealizeError {
             Self::Locked { source: LockError::Cancelled(_), .. } => ErrorKind::Cancelled,
             Self::Refused(problems) => problems.first().map_or(ErrorKind::Internal, |problem| problem.kind),
             Self::Locked { source: LockError::Store(_), .. } | Self::Store(_) => ErrorKind::Disk,
-            Self::Locked { source: LockError::Timeout { .. }, .. } => ErrorKind::Busy,
+            Self::Locked { source: LockError::Timeout { .. }, .. } | Self::TakenOver(_) => ErrorKind::Busy,
             Self::NoComfy { .. } => ErrorKind::Offline,
             Self::Repository { source, .. } => source.kind(),
             Self::Model { source, .. } => source.kind(),
@@ -116,6 +119,7 @@ impl RealizeError {
             Self::Refused(problems) => {
                 problems.first().filter(|_| problems.len() == 1).and_then(|problem| problem.hint.clone())
             }
+            Self::TakenOver(_) => Some("ask again: the other one may have done the work".to_owned()),
             Self::NoComfy { .. } => Some("realize it once without `offline`".to_owned()),
             Self::Repository { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),

@@ -12,6 +12,7 @@ use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
+use crate::store::file_lock::FileLock;
 use crate::store::places::generation as names;
 use crate::store::tree;
 use futures_util::FutureExt as _;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 
 /// Everything that stays the same while a plan is made true.
 pub struct Work {
+    /// Held while the home is changed.
+    pub home_lock: FileLock,
     /// The outside.
     pub sources: Sources,
     /// What was asked for; its model links carry the signatures that the lock leaves out.
@@ -43,7 +46,7 @@ pub struct Work {
     pub offline: bool,
 }
 
-/// Makes the plan true. The home's file lock must be held. Cancel-safe: what is half done is found again
+/// Makes the plan true. Cancel-safe: what is half done is found again
 /// or thrown away by the next call.
 ///
 /// # Errors
@@ -54,6 +57,7 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     // Fires on the first error, or when nobody waits any more: blocking siblings see it too.
     let _stop = ctx.cancel.clone().drop_guard();
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
+    still_ours(&work).await?;
     blocking(&work, generation::make_links).await?;
     blocking(&work, |work| current::prune(&work.layout.home, &work.in_use)).await
 }
@@ -82,6 +86,7 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let uv = work.sources.uv(ctx).await.map_err(RealizeError::Packages)?;
     let proof = python::prove(ctx, uv, &venv, &work.lock.python).await.map_err(RealizeError::Packages)?;
     task.detail("publishing");
+    still_ours(work).await?;
     let place = staging.path().to_owned();
     blocking(work, move |work| generation::publish(work, &place, &proof)).await?;
     task.done(work.layout.generation.clone());
@@ -98,6 +103,7 @@ async fn complete(ctx: &Ctx, work: &Arc<Work>, dir: &Path) -> Result<(), Realize
         repaired.map_err(RealizeError::Packages)?;
         task.done("");
     }
+    still_ours(work).await?;
     blocking(work, generation::unlink_unfinished).await?;
     tokio::try_join!(repositories::custom_nodes(ctx, work), clean::standing(ctx, work).map(Ok))?;
     install_scripts(ctx, work, dir).await
@@ -142,6 +148,15 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
         task.done("");
     }
     Ok(())
+}
+
+/// Asks before what others would notice: who stood still for long may have been passed over.
+async fn still_ours(work: &Arc<Work>) -> Result<(), RealizeError> {
+    let home = &work.layout.home.root;
+    if blocking(work, |work| work.home_lock.is_mine()).await? {
+        return Ok(());
+    }
+    Err(RealizeError::TakenOver(home.display().to_string()))
 }
 
 /// Runs disk work where it may block.

@@ -120,6 +120,7 @@ impl Jobs {
             // This look at the job holds it as well.
             waiting: Arc::strong_count(&job) - 1,
             background: job.ctx.standing.is_background(),
+            waits: job.ctx.progress.waits(),
         })
         .collect()
     }

@@ -44,6 +44,9 @@ pub mod snapshot;
 /// How long a realize waits for another one: of the same home, or of a version with the same model.
 const LOCK_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
+/// How often a realize begins that loses its lock each time.
+const BEGINNINGS: usize = 3;
+
 /// What is to be realized.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -75,11 +78,22 @@ pub struct Realization {
 }
 
 /// Makes a version's home complete. A home that is ready is answered without network and without a
-/// subprocess. Cancel-safe.
+/// subprocess. One that loses its home's lock, because its process was frozen, begins anew behind whoever took it.
+/// Cancel-safe.
 ///
 /// # Errors
 /// The first thing that could not be done; the home is as it was before.
 pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
+    for _ in 1..BEGINNINGS {
+        match realize_once(ctx, sources, request).await {
+            Err(error @ RealizeError::TakenOver(_)) => ctx.progress.warn(format!("{error}: beginning anew")),
+            other => return other,
+        }
+    }
+    realize_once(ctx, sources, request).await
+}
+
+async fn realize_once(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
     let first = look(ctx, sources, request, request.mode).await?;
     first.resolution.save(sources)?;
     links::adopt(ctx, &request.home.models, &first.known).await;
@@ -89,7 +103,7 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let path = request.home.lock();
     let what = request.home.root.display().to_string();
     let lock = FileLock::take(ctx, path, &what, LOCK_DEADLINE).await;
-    let _lock = lock.map_err(|source| RealizeError::Locked { home: what, source })?;
+    let lock = lock.map_err(|source| RealizeError::Locked { what, source })?;
     // Whoever held the lock may have done the work; what was pinned above stays pinned.
     let pinned = Mode { update: false, ..request.mode };
     let mut second = look(ctx, sources, request, pinned).await?;
@@ -112,6 +126,7 @@ pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<
     let is_same = is_current && !is_built(&view.plan);
     let outcome = if is_same { RealizeOutcome::Repaired } else { RealizeOutcome::Realized };
     let work = Work {
+        home_lock: lock,
         sources: sources.clone(),
         spec: Arc::clone(&request.spec),
         lock: Arc::new(view.resolution.lock.clone()),

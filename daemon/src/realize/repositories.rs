@@ -1,12 +1,13 @@
 //! Checkouts: ComfyUI into the generation, custom nodes into the cache that all versions share.
 
-use super::RealizeError;
 use super::clean::{self, comfy_place, node_place};
 use super::execute::{Work, blocking};
+use super::{LOCK_DEADLINE, RealizeError};
 use crate::ctx::Ctx;
 use crate::source::git::Tracked;
 use crate::store::commit::{self, StagingDir};
-use crate::store::places::generation::COMFY;
+use crate::store::file_lock::FileLock;
+use crate::store::places::{self, generation::COMFY};
 use futures_util::future::try_join_all;
 use proto::event::{TaskKind, Unit};
 use proto::lock::LockedRepo;
@@ -43,8 +44,8 @@ pub(super) async fn custom_nodes(ctx: &Ctx, work: &Arc<Work>) -> Result<(), Real
     try_join_all(checkouts).await.map(drop)
 }
 
-/// Checks a custom node out beside its place and publishes it there. Whoever is faster wins: the commit
-/// names the content.
+/// Checks a custom node out beside its place and publishes it there: one for all versions that want it at once.
+/// Where locks do not hold, whoever is faster wins: the commit names the content.
 async fn publish_checkout(
     ctx: &Ctx,
     work: &Arc<Work>,
@@ -52,6 +53,13 @@ async fn publish_checkout(
     repo: &LockedRepo,
     place: &Path,
 ) -> Result<(), RealizeError> {
+    let what = place.display().to_string();
+    let lock = FileLock::take(ctx, places::node_lock(place), &what, LOCK_DEADLINE).await;
+    let _lock = lock.map_err(|source| RealizeError::Locked { what, source })?;
+    if place.is_dir() {
+        ctx.progress.task(TaskKind::Repository, name, Unit::Objects).done("checked out for another version");
+        return Ok(());
+    }
     let staging = StagingDir::beside(place);
     let tracked = checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());

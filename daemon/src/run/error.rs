@@ -4,7 +4,7 @@ use crate::comfy::{ComfyError, ExecutionError, NodeErrors};
 use crate::source::bucket::BucketError;
 use crate::source::link::LinkError;
 use crate::store::commit::StoreError;
-use crate::supervise::Ended;
+use crate::supervise::{Ended, SuperviseError};
 use proto::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,9 @@ pub enum RunError {
     /// There is no ComfyUI to run it on.
     #[error(transparent)]
     Start(Arc<dyn Failure>),
+    /// The GPU did not become free for it.
+    #[error(transparent)]
+    Turn(SuperviseError),
     /// Too many workflows wait for this version.
     #[error("{0} workflows wait for this version already")]
     Busy(usize),
@@ -137,6 +140,7 @@ impl RunError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Start(failure) => failure.kind(),
+            Self::Turn(error) => error.kind(),
             Self::Busy(_) => ErrorKind::Busy,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Link(error) => error.kind(),
@@ -165,6 +169,7 @@ impl RunError {
                     .to_owned(),
             ),
             Self::Start(failure) => failure.hint(),
+            Self::Turn(error) => error.hint(),
             Self::Busy(_) => Some("ask again when some have ended, or raise COMFYD_MAX_QUEUE".to_owned()),
             Self::Conflict(_) => Some("give each job a name of its own".to_owned()),
             Self::TooLarge { .. } => Some("let it be put into a bucket, or take it from its path".to_owned()),
@@ -204,5 +209,12 @@ fn more(findings: &[String]) -> String {
     match findings.len() {
         0 | 1 => String::new(),
         count => format!(" (and {} more)", count - 1),
+    }
+}
+
+/// A cancelled wait is a cancelled workflow.
+impl From<SuperviseError> for RunError {
+    fn from(error: SuperviseError) -> Self {
+        if error.kind() == ErrorKind::Cancelled { Self::Cancelled } else { Self::Turn(error) }
     }
 }

@@ -135,6 +135,7 @@ impl Workflows {
             version_id: job.version_id.clone(),
             state: *lock(&job.state),
             for_ms: millis(job.since.elapsed()),
+            waits: job.ctx.progress.waits(),
         };
         jobs.iter().map(info).collect()
     }

@@ -7,7 +7,7 @@ use super::outputs;
 use super::record::Record;
 use super::recovery::{self, Ladder, Remedy};
 use super::{Graph, RunError, RunRequest, Start, Up};
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Overdue};
 use crate::store::commit::step;
 use crate::supervise::{Held, Ready, blocking, millis};
 use futures_util::FutureExt as _;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+/// How long a job waits for those of its version that were asked for before.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// A job that is to be done.
 pub(super) struct Work {
@@ -130,7 +133,7 @@ impl Work {
             let asked = Instant::now();
             let mut gpu = tokio::select! {
                 error = unwanted(ctx, deadline) => return Err(error),
-                gpu = up.ready.turn(ctx) => Some(gpu.map_err(|_| RunError::Cancelled)?),
+                gpu = up.ready.turn(ctx) => Some(gpu?),
             };
             let posted = Instant::now();
             course.queue_ms += millis(posted - asked);
@@ -180,11 +183,14 @@ impl Work {
             return Ok(turn);
         }
         ctx.progress.phase("wait for other workflows");
-        tokio::select! {
-            error = unwanted(ctx, deadline) => Err(error),
-            // Nobody closes it.
-            turn = Arc::clone(turns).acquire_owned() => turn.map_err(|_| RunError::Cancelled),
-        }
+        let others = format!("other workflows of `{}`", self.request.version_id);
+        let mut waiting = ctx.progress.waiting(format!("the turn of `{}`", self.job_id), QUEUE_DEADLINE);
+        let turn = tokio::select! {
+            error = unwanted(ctx, deadline) => return Err(error),
+            turn = waiting.during(&others, Arc::clone(turns).acquire_owned()) => turn,
+        };
+        // Nobody closes the queue.
+        turn.map_err(|Overdue(waited)| RunError::Timeout(waited))?.map_err(|_| RunError::Cancelled)
     }
 
     /// Writes down what is about to be posted.

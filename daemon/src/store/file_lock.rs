@@ -12,7 +12,7 @@
 use super::commit::StoreError;
 use super::flock::{Asked, Flock};
 use super::lease::{Held, Lease, SILENCE, Watcher};
-use crate::ctx::{Ctx, Stopwatch};
+use crate::ctx::{Ctx, Overdue};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -86,16 +86,15 @@ impl FileLock {
     /// # Errors
     /// [`LockError::Timeout`] names the holder.
     pub async fn take(ctx: &Ctx, path: PathBuf, what: &str, deadline: Duration) -> Result<Self, LockError> {
-        let (mut waited, mut pause) = (Stopwatch::start(), Duration::from_millis(1));
-        let (mut watcher, mut told) = (Watcher::default(), false);
+        let mut waiting = ctx.progress.waiting(what, deadline);
+        let (mut watcher, mut pause) = (Watcher::default(), Duration::from_millis(1));
         loop {
             let mut let_go = std::pin::pin!(LET_GO.notified());
             let_go.as_mut().enable();
-            let (place, mut mine) = (path.clone(), watcher);
-            let looked = move || (look(&place, &mut mine), mine);
-            let (found, after) = blocking(&path, looked).await?;
-            watcher = after;
-            let holder = match found? {
+            let place = path.clone();
+            let looked = blocking(&path, move || (look(&place, &mut watcher), watcher)).await?;
+            watcher = looked.1;
+            let holder = match looked.0? {
                 Found::Taken(lock) => return Ok(lock),
                 Found::TakenOver(lock) => {
                     tokio::time::sleep(SETTLE).await;
@@ -107,16 +106,9 @@ impl FileLock {
                 }
                 Found::Held(held) => held,
             };
-            let holder = || {
-                holder.as_ref().map_or_else(|| "someone unknown".to_owned(), |held| held.owner.to_string())
-            };
-            let so_far = waited.look();
-            if so_far >= deadline {
-                return Err(LockError::Timeout { what: what.to_owned(), holder: holder(), waited: so_far });
-            }
-            if !told && so_far > Duration::from_millis(200) {
-                ctx.progress.note(format!("waiting for `{what}`, held by {}", holder()));
-                told = true;
+            let holder = holder.map_or_else(|| "someone unknown".to_owned(), |held| held.owner.to_string());
+            if let Err(Overdue(waited)) = waiting.look(&holder) {
+                return Err(LockError::Timeout { what: what.to_owned(), holder, waited });
             }
             tokio::select! {
                 () = ctx.cancel.cancelled() => return Err(LockError::Cancelled(what.to_owned())),

@@ -13,6 +13,7 @@ pub mod lease;
 pub mod owner;
 pub mod places;
 pub mod specs;
+pub mod sweep;
 pub mod tree;
 
 pub use commit::StoreError;

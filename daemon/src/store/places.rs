@@ -167,6 +167,12 @@ pub fn node_index(checkout: &Path) -> PathBuf {
     checkout.with_file_name(".comfyd").join(format!("{name}.index"))
 }
 
+/// The lock file that whoever makes a custom node's checkout holds.
+pub fn node_lock(checkout: &Path) -> PathBuf {
+    let name = checkout.file_name().unwrap_or_default().to_string_lossy();
+    checkout.with_file_name(".comfyd").join(format!("{name}.lock"))
+}
+
 /// Last component of a repository's URL without `.git`, as a safe file name.
 pub fn repository_name(repo: &str) -> String {
     let path = repo.trim_end_matches('/').split(['?', '#']).next().unwrap_or_default();

@@ -8,9 +8,8 @@ use super::picture::{is_up, pid};
 use super::placement::{Asked, Picture, Step, place};
 use super::{Launch, SuperviseError, Supervisor};
 use crate::comfy::{Comfy, ComfyError};
-use crate::ctx::{Ctx, Task};
+use crate::ctx::{Ctx, Overdue};
 use proto::VersionId;
-use proto::event::{TaskKind, Unit};
 use proto::method::{Device, InstanceInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -142,32 +141,27 @@ impl Supervisor {
             return Ok(None);
         }
         let version = launch.version_id.to_string();
-        let mut wait = Wait { ctx, version: &version, shown: None, holders: Vec::new() };
-        let patience = self.room().limits.patience;
         let admitted = tokio::select! {
             biased;
             () = ctx.cancel.cancelled() => return Err(SuperviseError::Cancelled(version)),
-            admitted = tokio::time::timeout(patience, self.admit(launch, &mut wait)) => admitted,
+            admitted = self.admit(ctx, launch) => admitted,
         };
-        let Ok((device, admission)) = admitted else {
-            let holders = std::mem::take(&mut wait.holders);
-            return Err(SuperviseError::NoRoom { version, holders, after: patience });
-        };
-        wait.done();
+        let (device, admission) = admitted.map_err(|(Overdue(after), holders)| SuperviseError::NoRoom {
+            version,
+            holders,
+            after,
+        })?;
         launch.device = Some(device);
         Ok(Some(admission))
     }
 
-    async fn admit(&self, launch: &Launch, wait: &mut Wait<'_>) -> (Device, Admission) {
+    /// Waits for room; gives who has it where the wait came to its end.
+    async fn admit(&self, ctx: &Ctx, launch: &Launch) -> Result<(Device, Admission), (Overdue, Vec<String>)> {
         let room = self.room();
-        let first = room.admission.try_lock().ok();
-        if first.is_none() {
-            wait.show("another start comes first");
-        }
-        let _first = match first {
-            Some(first) => first,
-            None => room.admission.lock().await,
-        };
+        let for_what = format!("room for ComfyUI of `{}`", launch.version_id);
+        let mut waiting = ctx.progress.waiting(for_what, room.limits.patience);
+        let first = waiting.during("a start that was asked for before", room.admission.lock()).await;
+        let _first = first.map_err(|overdue| (overdue, Vec::new()))?;
         let asked = room.asked(launch);
         let peak = lock(&room.memory).get(&launch.home).map_or(0, |memory| memory.peak);
         loop {
@@ -177,16 +171,16 @@ impl Supervisor {
             match place(&picture, &launch.home, asked, peak) {
                 Step::Go(device) => {
                     let admission = room.admit(&launch.home, &device);
-                    return (device, admission);
+                    return Ok((device, admission));
                 }
                 Step::Free(home) => self.free(&home).await,
                 Step::Stop(home) => {
-                    wait.show("an idle version is stopped to make room");
+                    ctx.progress.phase("room");
                     self.evict(&home).await;
                 }
                 Step::Wait(holders) => {
-                    wait.show(&format!("waiting for room, which {} has", holders.join(" and ")));
-                    wait.holders = holders;
+                    ctx.progress.phase("room");
+                    waiting.look(&holders.join(" and ")).map_err(|overdue| (overdue, holders))?;
                     tokio::time::timeout(LOOK_AGAIN, changed.changed()).await.ok();
                 }
             }
@@ -234,30 +228,6 @@ impl Supervisor {
         };
         // Goes on when this is cancelled: nobody may claim what is being ended.
         self.shared.tasks.spawn(ending).await.ok();
-    }
-}
-
-/// Shows a wait to the one who waits.
-struct Wait<'a> {
-    ctx: &'a Ctx,
-    version: &'a str,
-    shown: Option<Task>,
-    holders: Vec<String>,
-}
-
-impl Wait<'_> {
-    fn show(&mut self, what: &str) {
-        let task = self.shown.get_or_insert_with(|| {
-            self.ctx.progress.phase("room");
-            self.ctx.progress.task(TaskKind::Instance, self.version, Unit::Nothing)
-        });
-        task.waiting(what);
-    }
-
-    fn done(self) {
-        if let Some(task) = self.shown {
-            task.done("there is room");
-        }
     }
 }
 

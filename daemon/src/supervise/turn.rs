@@ -3,8 +3,7 @@
 
 use super::placement::{Step, share};
 use super::{Ready, SuperviseError};
-use crate::ctx::Ctx;
-use proto::event::{TaskKind, Unit};
+use crate::ctx::{Ctx, Overdue};
 use proto::method::Device;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,9 @@ use std::time::Duration;
 
 /// How often it is looked again: prompts of people end without a word.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a workflow waits for its turn: others may compute for hours.
+const DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// Who computes and who waits to.
 #[derive(Debug, Default)]
@@ -53,39 +55,34 @@ impl Ready {
     /// or have given their memory back. Returns at once on the processor. Cancel-safe.
     ///
     /// # Errors
-    /// [`SuperviseError::Cancelled`].
+    /// [`SuperviseError::Cancelled`]; [`SuperviseError::NoRoom`] when others compute for more than a day.
     pub async fn turn(&self, ctx: &Ctx) -> Result<Turn, SuperviseError> {
         if self.info.device.as_ref().is_none_or(|device| *device == Device::Cpu) {
             return Ok(Turn { _ticket: None });
         }
         let version = self.info.version_id.to_string();
         let mut ticket = Ticket::draw(self);
-        let mut shown = None;
+        let mut waiting = ctx.progress.waiting(format!("the GPU of `{version}`"), DEADLINE);
         let go = async {
             loop {
                 let mut changed = self.supervisor.room().changed.subscribe();
                 match self.next_step(&mut ticket).await {
                     Step::Free(home) => self.supervisor.free(&home).await,
                     Step::Wait(names) => {
-                        let task = shown.get_or_insert_with(|| {
-                            ctx.progress.task(TaskKind::Instance, version.as_str(), Unit::Nothing)
-                        });
-                        task.waiting(format!("{} computes on the same GPU", names.join(" and ")));
+                        waiting.look(&names.join(" and ")).map_err(|overdue| (overdue, names))?;
                         tokio::time::timeout(LOOK_AGAIN, changed.changed()).await.ok();
                     }
                     // It is never decided here that one is stopped.
-                    Step::Go(_) | Step::Stop(_) => return,
+                    Step::Go(_) | Step::Stop(_) => return Ok(()),
                 }
             }
         };
-        tokio::select! {
+        let went = tokio::select! {
             biased;
             () = ctx.cancel.cancelled() => return Err(SuperviseError::Cancelled(version)),
-            () = go => {}
-        }
-        if let Some(task) = shown {
-            task.done("");
-        }
+            went = go => went,
+        };
+        went.map_err(|(Overdue(after), holders)| SuperviseError::NoRoom { version, holders, after })?;
         Ok(Turn { _ticket: Some(ticket) })
     }
 

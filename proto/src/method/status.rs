@@ -3,6 +3,7 @@
 use super::Method;
 use super::instance::InstanceInfo;
 use crate::VersionId;
+use crate::event::Wait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +51,9 @@ pub struct JobInfo {
     /// Whether all other work goes first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub background: bool,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 /// A workflow that waits or runs.
@@ -63,6 +67,9 @@ pub struct WorkflowInfo {
     pub state: WorkflowState,
     /// Milliseconds since it was asked for.
     pub for_ms: u64,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }
 
 /// How far a workflow is.

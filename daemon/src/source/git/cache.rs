@@ -8,6 +8,7 @@ use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
 use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep};
+use crate::store::file_lock::FileLock;
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,25 @@ impl Cache {
 
     /// Returns the lock file of a repository: gix fails where two fetch into one.
     pub(super) fn lock_path(&self, url: &RepoUrl) -> PathBuf {
-        self.dir.join("locks").join(format!("{}.lock", url.cache_name()))
+        self.lock_of(&url.cache_name())
+    }
+
+    /// Removes what killed fetches left in the caches that nobody fetches into now. Best effort. Blocks.
+    pub(super) fn sweep_all(&self) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // A bare repository, and nothing else in here, has one.
+            if !path.join("HEAD").is_file() {
+                continue;
+            }
+            if let Ok(Some(_lock)) = FileLock::try_take(&self.lock_of(&entry.file_name().to_string_lossy())) {
+                sweep_repository(&path);
+            }
+        }
+    }
+
+    fn lock_of(&self, name: &str) -> PathBuf {
+        self.dir.join("locks").join(format!("{name}.lock"))
     }
 
     /// Returns the directory of Git LFS objects, which all repositories share.
@@ -65,7 +84,7 @@ impl Cache {
 
     /// Opens the cache of a repository for fetching into it. Call it with the lock held. Blocks.
     pub(super) fn open_for_fetch(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {
-        self.sweep(url);
+        sweep_repository(&self.path(url));
         sweep(&self.dir);
         let repo = self.open_or_create(url)?;
         if pins_hold(&repo) {
@@ -106,22 +125,21 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what a killed fetch left behind and gix would trip over.
-    fn sweep(&self, url: &RepoUrl) {
-        let root = self.path(url);
-        let dirs = [root.clone(), root.join("objects/pack"), root.join("refs/comfyd/pin")];
-        for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(".lock") || name.starts_with(".tmp") {
-                // Best effort: a fetch that trips over it says so.
-                std::fs::remove_file(entry.path()).ok();
-            }
-        }
-    }
-
     fn path(&self, url: &RepoUrl) -> PathBuf {
         self.dir.join(url.cache_name())
+    }
+}
+
+/// Removes what a killed fetch left behind and gix would trip over. Call it with the lock held.
+fn sweep_repository(root: &Path) {
+    let dirs = [root.to_owned(), root.join("objects/pack"), root.join("refs/comfyd/pin")];
+    for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".lock") || name.starts_with(".tmp") {
+            // Best effort: a fetch that trips over it says so.
+            std::fs::remove_file(entry.path()).ok();
+        }
     }
 }
 

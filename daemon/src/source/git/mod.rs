@@ -75,6 +75,11 @@ impl Git {
         Self { cache: Arc::new(Cache::new(config.git_cache.clone(), settings)) }
     }
 
+    /// Removes what killed processes left in the caches, where nobody works now. Best effort. Blocks.
+    pub fn sweep(&self) {
+        self.cache.sweep_all();
+    }
+
     /// Returns the commit that a branch or tag stands for; the default branch's when `git_ref` is
     /// absent. Full names (`refs/…`) and full commit ids are taken too; the latter need no network.
     ///
@@ -151,7 +156,6 @@ impl Git {
             return Ok(submodules);
         }
         let what = format!("the git cache of {}", url.shown());
-        task.waiting("another fetch of the same repository");
         let lock = FileLock::take(ctx, self.cache.lock_path(&url), &what, LOCK_DEADLINE).await?;
         task.detail("fetching");
         // The lock goes with the work: a thread that outlives its caller still owns the cache.

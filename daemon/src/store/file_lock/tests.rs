@@ -31,8 +31,15 @@ async fn a_waiter_is_told_who_holds_the_lock_and_gives_up_in_time() {
     let (_dir, path) = place();
     let held = FileLock::try_take(&path).unwrap().unwrap();
     let ctx = Ctx::new();
-    let error = FileLock::take(&ctx, path.clone(), "x", Duration::from_millis(300)).await.unwrap_err();
-    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+    let mut progress = ctx.progress.subscribe();
+    let me = format!("pid {} on ", std::process::id());
+    let (error, ()) = tokio::join!(FileLock::take(&ctx, path.clone(), "x", Duration::from_secs(1)), async {
+        let state = progress.wait_for(|state| !state.waits.is_empty()).await.unwrap();
+        let wait = &state.waits[0];
+        assert!(wait.for_what == "x" && wait.holder.starts_with(&me) && wait.left_ms < 1000, "{wait:?}");
+    });
+    assert!(error.unwrap_err().to_string().contains(&me));
+    assert_eq!(ctx.progress.waits(), []);
     drop(held);
     assert!(take(&path, 0).await.unwrap().is_mine().unwrap());
 }

@@ -9,7 +9,7 @@
 //! offsets, so that each is right whichever came last. Nothing here needs `flock`.
 
 use super::journal::Journal;
-use crate::ctx::{Ctx, Task};
+use crate::ctx::{Ctx, Overdue, Stopwatch, Task, Waiting};
 use crate::source::model::error::ModelError;
 use crate::source::model::hosts;
 use crate::source::model::place::blocking;
@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 /// How often an owner writes its journal at least. What was written after that is fetched again by
@@ -96,8 +96,8 @@ impl Claim {
         let dir = places::parts(hidden, link.without_secrets().as_str());
         let mut other: Option<Other> = None;
         loop {
-            let ended =
-                other.as_ref().filter(|other| other.is_silent()).map(|other| other.journal.owner.clone());
+            let silent = |other: &mut Other| other.is_silent().then(|| other.journal.owner.clone());
+            let ended = other.as_mut().and_then(silent);
             let (place, text) = (dir.clone(), link.to_string());
             match blocking(move || Ok(look(&place, text, ended.as_ref())?)).await? {
                 Found::Taken(claim) => return Ok(claim),
@@ -108,7 +108,7 @@ impl Claim {
                         return Ok(claim);
                     }
                 }
-                Found::Busy(journal) => Other::see(&mut other, *journal, link, task)?,
+                Found::Busy(journal) => Other::see(&mut other, *journal, link, (ctx, task))?,
             }
             tokio::select! {
                 () = ctx.cancel.cancelled() => return Err(ModelError::Cancelled),
@@ -226,14 +226,15 @@ impl Inner {
 /// Another owner, as one who waits sees it.
 struct Other {
     journal: Journal,
-    /// When its beat, and when its progress, was first seen as it is.
-    beat: Instant,
-    progress: Instant,
+    /// How long its beat was seen as it is.
+    beat: Stopwatch,
+    /// Ends when nothing arrives for long.
+    waiting: Waiting,
 }
 
 impl Other {
-    fn is_silent(&self) -> bool {
-        self.beat.elapsed() > SILENCE
+    fn is_silent(&mut self) -> bool {
+        self.beat.look() > SILENCE
     }
 
     /// Notes what its journal says now, and shows it to the people who wait.
@@ -241,27 +242,25 @@ impl Other {
         other: &mut Option<Self>,
         journal: Journal,
         link: &ModelSource,
-        task: &Task,
+        (ctx, task): (&Ctx, &Task),
     ) -> Result<(), ModelError> {
-        let now = Instant::now();
         task.set(journal.arrived, journal.identity.size);
         task.waiting(format!("downloaded by {}", journal.owner));
         let Some(seen) = other else {
-            *other = Some(Self { journal, beat: now, progress: now });
+            let waiting = ctx.progress.waiting(format!("the download of {}", hosts::link(link)), PATIENCE);
+            *other = Some(Self { journal, beat: Stopwatch::start(), waiting });
             return Ok(());
         };
         if (seen.journal.beat, &seen.journal.owner) != (journal.beat, &journal.owner) {
-            seen.beat = now;
+            seen.beat = Stopwatch::start();
         }
         if seen.journal.arrived != journal.arrived {
-            seen.progress = now;
+            seen.waiting.extend(PATIENCE);
         }
         seen.journal = journal;
-        if seen.progress.elapsed() > PATIENCE {
-            let owner = seen.journal.owner.to_string();
-            return Err(ModelError::Busy { link: hosts::link(link), owner, waited: seen.progress.elapsed() });
-        }
-        Ok(())
+        let owner = seen.journal.owner.to_string();
+        let looked = seen.waiting.look(&owner);
+        looked.map_err(|Overdue(waited)| ModelError::Busy { link: hosts::link(link), owner, waited })
     }
 }
 

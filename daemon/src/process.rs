@@ -8,7 +8,7 @@ mod birth;
 mod group;
 mod lasting;
 
-pub use birth::{Birth, Effort, threads};
+pub use birth::{Birth, Effort, marked, threads};
 pub use lasting::Process;
 
 use crate::ctx::Ctx;

@@ -200,19 +200,28 @@ fn present_lock(
     home: &Home,
     spec_digest: &str,
 ) -> Result<(Option<Lock>, bool), StoreError> {
-    let is_usable =
-        |lock: &Lock| lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
-    let cached: Option<Lock> = store::read_json(&places::lock_file(&sources.config, &spec.version_id))?;
-    let cached = cached.filter(is_usable);
+    let cached = read_lock(&places::lock_file(&sources.config, &spec.version_id), spec)?;
     if cached.as_ref().is_some_and(|lock| lock.spec_digest == spec_digest) {
         return Ok((cached, true));
     }
-    let carried: Option<Lock> = store::read_json(&home.current().join(generation::LOCK))?;
-    let carried = carried.filter(is_usable);
+    let carried = read_lock(&home.current().join(generation::LOCK), spec)?;
     match carried {
         Some(lock) if cached.is_none() || lock.spec_digest == spec_digest => Ok((Some(lock), false)),
         _ => Ok((cached, true)),
     }
+}
+
+/// Reads a lock of the version; one that cannot be understood counts as absent, and is named in the log.
+fn read_lock(path: &std::path::Path, spec: &Spec) -> Result<Option<Lock>, StoreError> {
+    let lock: Option<Lock> = store::read_json(path)?;
+    Ok(lock.filter(|lock| {
+        let is_usable = lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
+        if !is_usable {
+            let (of, format) = (&lock.version_id, lock.schema_version);
+            tracing::warn!(path = %path.display(), %of, format, "ignoring a lock of another version or format");
+        }
+        is_usable
+    }))
 }
 
 fn models(spec: &Spec) -> Vec<LockedModel> {

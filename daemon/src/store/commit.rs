@@ -74,10 +74,15 @@ pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))
 }
 
-/// Replaces a small file as a whole: old content or new, never a mixture. Creates parents. Blocks.
+/// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents, and
+/// removes a directory that has its name. Blocks.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     if let Some(parent) = path.parent() {
         create_dir_all(parent)?;
+    }
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        tracing::warn!(path = %path.display(), "removing a directory in a file's place");
+        remove_dir(path)?;
     }
     replace_file(path, content, true)
 }

@@ -42,7 +42,7 @@ pub(super) fn settled(world: &World) -> Broken {
         for path in walk(&world.env.path(place)) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let is_git_s = path.starts_with(world.env.volume(".comfy-cache/git"));
-            let is_left = (std::env::var("CRASH_STAGING").is_ok() && name.starts_with(STAGING)) || (is_git_s && is_left_by_git(&path));
+            let is_left = name.starts_with(STAGING) || (is_git_s && is_left_by_git(&path));
             broken.unless(!is_left, || format!("{} was left", path.display()));
         }
     }

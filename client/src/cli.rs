@@ -1,7 +1,9 @@
 //! The command line.
 
 use crate::failure::Failure;
-use crate::verbs::{list, logs, realize, resolve, run, show, shutdown, status, stop, test, ui, warm};
+use crate::verbs::{
+    list, logs, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+};
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ pub enum Verb {
     Resolve(resolve::Args),
     /// Make a version's home complete: repositories, packages, models
     Realize(realize::Args),
+    /// Go back to the generation before; once more goes forward again
+    Rollback(rollback::Args),
     /// Prove that a version works, with a workflow that needs no model
     Test(test::Args),
     /// Run a workflow and collect what it makes

@@ -8,9 +8,10 @@ use crate::connection::{connect, nobody_listens};
 use crate::interrupt::Interrupt;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
+use proto::places::socket_lock;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +25,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// How long to wait before a second start when another daemon holds the lock.
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a daemon that runs may take until it listens at its name again: it looks twice a second.
+const RETURN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 20;
@@ -118,6 +122,31 @@ impl Start {
     }
 }
 
+/// Waits for a daemon that runs and does not listen: it begins, or its socket's file was deleted and it is about
+/// to make another. None at once when no daemon runs, or when it ends. Blocks for at most 3 s.
+pub fn wait_for_socket(socket: &Path, interrupt: &Interrupt) -> Option<Stream> {
+    let deadline = Instant::now() + RETURN_LIMIT;
+    while is_held(&socket_lock(socket)) && Instant::now() < deadline && !interrupt.is_set() {
+        if let Ok(stream) = connect(socket) {
+            return Some(stream);
+        }
+        std::thread::sleep(POLL);
+    }
+    None
+}
+
+/// Tells whether somebody holds a lock by `flock`, without trying to take it: even for a moment that would keep a
+/// daemon from beginning. Where the system does not tell (proc_locks(5)), nobody does.
+fn is_held(lock: &Path) -> bool {
+    let Ok(file) = std::fs::metadata(lock) else { return false };
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let number = format!(":{}", file.ino());
+    locks.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next() == Some("FLOCK") && fields.nth(3).is_some_and(|place| place.ends_with(&number))
+    })
+}
+
 /// Returns the log of a daemon that a client started.
 pub fn log_path(state_dir: &Path) -> PathBuf {
     state_dir.join("comfyd.log")
@@ -181,6 +210,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled => ErrorKind::Cancelled,
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ErrorKind::Access
+            }
             Self::Log { .. } => ErrorKind::Disk,
             _ => ErrorKind::Unavailable,
         }
@@ -190,7 +222,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotRunning(_) => Some("start one with `comfyd`, or leave out `--no-start`".to_owned()),
-            Self::Connect { .. } => Some("the socket belongs to the user who started the daemon".to_owned()),
+            Self::Connect { socket, .. } => Some(whose(socket)),
             Self::Spawn { .. } => {
                 Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
             }
@@ -201,4 +233,22 @@ impl Error {
             Self::Cancelled => None,
         }
     }
+}
+
+/// Says who may use a socket, and what another user can do.
+fn whose(socket: &Path) -> String {
+    let Ok(file) = std::fs::metadata(socket) else {
+        return "the socket belongs to the user who started the daemon".to_owned();
+    };
+    let you = nix::unistd::geteuid();
+    let members = if file.mode() & 0o020 == 0 {
+        String::new()
+    } else {
+        format!(" and is open to members of the group {}", file.gid())
+    };
+    format!(
+        "the socket belongs to user {}{members}, and you are user {you}: start comfyd with COMFYD_GROUP set to a \
+         group of both users, or use a comfyd of your own (COMFYD_SOCKET)",
+        file.uid()
+    )
 }

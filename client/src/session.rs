@@ -116,14 +116,19 @@ impl Session {
             Err(error) if !nobody_listens(&error) => {
                 Err(daemon::Error::Connect { socket, source: error }.into())
             }
-            Err(_) if !may_start => Err(daemon::Error::NotRunning(socket).into()),
-            Err(_) => {
-                let program = self.environment.daemon_program();
-                self.screen.detail(&format!("starting `{}`", program.display()));
-                let start = Start { program, socket, state_dir: self.environment.state_dir()? };
-                Ok(start.run(&self.interrupt)?)
-            }
+            Err(_) => match daemon::wait_for_socket(&socket, &self.interrupt) {
+                Some(stream) => Ok(stream),
+                None if may_start => self.start(socket),
+                None => Err(daemon::Error::NotRunning(socket).into()),
+            },
         }
+    }
+
+    fn start(&self, socket: PathBuf) -> Result<Stream, Failure> {
+        let program = self.environment.daemon_program();
+        self.screen.detail(&format!("starting `{}`", program.display()));
+        let start = Start { program, socket, state_dir: self.environment.state_dir()? };
+        Ok(start.run(&self.interrupt)?)
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {

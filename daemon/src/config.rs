@@ -2,12 +2,14 @@
 //!
 //! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
 
+mod group;
 mod hosts;
 mod hub_caches;
 mod saved;
 mod size;
 mod variables;
 
+pub use group::UserGroup;
 pub use hosts::ModelHosts;
 pub use variables::{VARIABLES, Variable};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// `COMFYD_GROUP`: whose members may use the daemon too.
+    pub group: Option<UserGroup>,
     /// Use only what is cached.
     pub offline: bool,
     /// Tokens, mirrors and credentials of model hosts.
@@ -87,6 +91,9 @@ pub enum ConfigError {
         /// What it holds.
         text: String,
     },
+    /// A group that is none.
+    #[error("COMFYD_GROUP is `{0}`, and there is no such group")]
+    Group(String),
     /// A number that is none.
     #[error("{variable} is `{text}`, which is no number from {least} on")]
     Count {
@@ -114,8 +121,8 @@ impl Config {
         Self::from_vars(&vars.collect())
     }
 
-    /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`
-    /// and saved tokens.
+    /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`,
+    /// saved tokens and groups of users.
     ///
     /// # Errors
     /// A variable that cannot be followed.
@@ -141,6 +148,7 @@ impl Config {
             wheels_dir: path("COMFY_WHEELS_DIR")?
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
+            group: places::text(get, "COMFYD_GROUP").map(|text| UserGroup::find(&text)).transpose()?,
             offline: places::flag(get, "COMFY_OFFLINE"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),

@@ -1,17 +1,16 @@
 //! The composition root: build the parts, run, stop them in order.
 
 use crate::config::Config;
+use crate::process::raise_open_files;
 use crate::realize::job::Jobs;
-use crate::rpc::{self, RpcServer};
+use crate::rpc::{ControlSocket, Life, ListenError, RpcServer};
 use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
-use crate::store::flock::{Asked, Flock, holder};
 use crate::store::sweep::sweep_all;
 use crate::supervise::{Gpus, Limits, Patience, Supervisor};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -43,25 +42,12 @@ pub struct Daemon {
 /// Why a daemon did not run, or not to an orderly end.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// Another daemon serves the socket.
-    #[error("another comfyd serves `{socket}` ({holder})")]
-    AlreadyRunning {
-        /// The socket.
-        socket: PathBuf,
-        /// Who holds its lock.
-        holder: String,
-    },
     /// A place cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No socket.
-    #[error("failed to listen on `{socket}`")]
-    Listen {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// No socket, or another daemon serves it.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// No signal handlers.
     #[error("failed to install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -71,11 +57,13 @@ pub enum DaemonError {
 /// stops everything in order. Each step of the stop is bounded.
 ///
 /// # Errors
-/// When it cannot begin. [`DaemonError::AlreadyRunning`] is how a second daemon ends.
+/// When it cannot begin. [`ListenError::AlreadyRunning`] is how a second daemon ends.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     // Held for life, and taken before the socket is touched: a second daemon never takes the first one's.
-    let _life = take_life(&config)?;
+    create_dir_all(&config.state_dir)?;
+    let life = Life::take(&config.socket)?;
+    let open_files = raise_open_files();
     let tasks = TaskTracker::new();
     signals::install(&tasks, stop.clone()).map_err(DaemonError::Signals)?;
     let sources = Sources::new(Arc::clone(&config));
@@ -94,18 +82,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     });
     // Before anyone can ask for a start: what runs already is not started beside itself.
     daemon.supervisor.adopt().await;
-    let listener = rpc::listen(&config.socket);
-    let listener =
-        listener.map_err(|source| DaemonError::Listen { socket: config.socket.clone(), source })?;
     let sweep = Arc::clone(&daemon);
     // Nobody waits for it: what is left costs space only.
     tasks.spawn_blocking(move || {
         sweep_all(&sweep.config);
         sweep.sources.git.sweep();
     });
-    let server = RpcServer::new(Arc::clone(&daemon), work.clone());
+    let socket = ControlSocket::listen(life, config.group.clone())?;
+    let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
-    server.serve(listener, &stop).await;
+    let closed = server.serve(socket, &stop).await;
 
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
@@ -116,7 +102,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("connections", server.ended()).await;
     tasks.close();
     bounded("signal handlers", tasks.wait()).await;
-    std::fs::remove_file(&config.socket).ok();
+    closed.remove();
     Ok(())
 }
 
@@ -126,20 +112,6 @@ fn supervisor(config: &Config) -> Supervisor {
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
     Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
-}
-
-fn take_life(config: &Config) -> Result<Flock, DaemonError> {
-    create_dir_all(&config.state_dir)?;
-    let path = config.socket.with_extension("sock.lock");
-    match Flock::ask(&path)? {
-        Asked::Granted(life) => Ok(life),
-        Asked::Refused => {
-            Err(DaemonError::AlreadyRunning { socket: config.socket.clone(), holder: holder(&path) })
-        }
-        Asked::Unsupported => {
-            Err(StoreError::at("lock", path)(std::io::ErrorKind::Unsupported.into()).into())
-        }
-    }
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

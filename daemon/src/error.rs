@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
+use proto::error::excerpt;
 use proto::{ErrorData, ErrorKind};
 use std::error::Error as _;
 use std::sync::Arc;
@@ -59,6 +60,12 @@ pub enum Error {
     /// The caller, or the daemon's end, cancelled the call.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Returns an error and the chain of its causes in one line, for the log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Error {
@@ -120,7 +127,12 @@ impl Error {
         let mut causes = Vec::new();
         let mut cause = self.source();
         while let Some(error) = cause {
-            causes.push(error.to_string());
+            // A parser shows what it was given, and that may be long.
+            causes.push(if matches!(self, Self::Params { .. }) {
+                excerpt(&error.to_string())
+            } else {
+                error.to_string()
+            });
             cause = error.source();
         }
         ErrorData { kind: self.kind(), causes, hint: self.hint(), diagnostics, details: self.details() }

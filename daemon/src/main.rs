@@ -3,6 +3,8 @@
 use clap::Parser;
 use comfyd::config::Config;
 use comfyd::daemon::{self, DaemonError};
+use comfyd::error::chain;
+use comfyd::rpc::ListenError;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -34,15 +36,11 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            tracing::error!("{text}");
+            tracing::error!("{}", chain(&*error));
             match error.downcast_ref() {
-                Some(DaemonError::AlreadyRunning { .. }) => ExitCode::from(ALREADY_RUNNING),
+                Some(DaemonError::Listen(ListenError::AlreadyRunning { .. })) => {
+                    ExitCode::from(ALREADY_RUNNING)
+                }
                 _ => ExitCode::FAILURE,
             }
         }

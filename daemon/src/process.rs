@@ -7,9 +7,11 @@
 mod birth;
 mod group;
 mod lasting;
+mod open_files;
 
 pub use birth::{Birth, Effort, marked, threads};
 pub use lasting::Process;
+pub use open_files::raise_open_files;
 
 use crate::ctx::Ctx;
 use group::{Group, stop};
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Child;
 
 /// How long a child may take to end after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -82,11 +85,16 @@ impl Command {
         self.program.display().to_string()
     }
 
-    fn prepare(&self) -> tokio::process::Command {
+    /// Starts the program with these streams.
+    fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Child, ProcessError> {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.env).process_group(0);
         command.current_dir(self.cwd.as_deref().unwrap_or(Path::new("/")));
-        command
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        let child = command.spawn();
+        let child = child.map_err(|source| ProcessError::Spawn { program: self.name(), source })?;
+        child.id().into_iter().for_each(open_files::give_back);
+        Ok(child)
     }
 }
 
@@ -136,11 +144,8 @@ pub async fn run(
     mut on_line: impl FnMut(&str),
 ) -> Result<Finished, ProcessError> {
     let name = command.name();
-    let mut prepared = command.prepare();
-    prepared.stdout(Stdio::piped()).stderr(Stdio::piped());
-    prepared.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut child =
-        prepared.spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+    let stdin = if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command.spawn(stdin, Stdio::piped(), Stdio::piped())?;
     let group = Group::of(&child);
     if ctx.standing.is_background() {
         group.give_way();

@@ -189,6 +189,7 @@ fn launch(
         version_id: spec.version_id.clone(),
         home: home.root.clone(),
         generation: realization.layout.generation.clone(),
+        rolled_back_from: realization.lock.rolled_back_from.clone(),
         extra_model_paths: model_paths.is_file().then_some(model_paths),
         inherited,
         env,

@@ -78,6 +78,17 @@ pub const PARSE_ERROR: i64 = -32700;
 /// JSON-RPC code for an unknown verb.
 pub const METHOD_NOT_FOUND: i64 = -32601;
 
+/// Longest excerpt, in characters, of what others wrote.
+const MAX_EXCERPT: usize = 200;
+
+/// Shortens what others wrote, for an error that shows it.
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(MAX_EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// What a failed call tells beyond its message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorData {

@@ -19,8 +19,12 @@ pub struct Lock {
     pub version_id: VersionId,
     /// Digest of the parts of the spec that resolution depends on; another digest means "resolve again".
     pub spec_digest: String,
-    /// When it was resolved. Informational.
+    /// When its pins were chosen: resolved, or taken up again by a rollback. Of two locks for one spec, on two
+    /// machines that share a volume, the later one counts.
     pub resolved_at: Timestamp,
+    /// The generation that a rollback left for this lock's; none where no rollback chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<String>,
     /// ComfyUI itself.
     pub comfy: LockedRepo,
     /// Custom nodes, in the spec's order.

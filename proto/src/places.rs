@@ -79,6 +79,11 @@ pub fn fits_socket(path: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 
+/// Returns the lock file of a socket: who holds it by `flock` is the daemon of that socket.
+pub fn socket_lock(socket: &Path) -> PathBuf {
+    socket.with_extension("sock.lock")
+}
+
 /// Returns the directory of logs and records: `$COMFYD_STATE_DIR`, else `$XDG_STATE_HOME/comfyd`,
 /// else `.local/state/comfyd` in `$HOME`, else in the volume. Parameters as in [`socket`].
 ///

@@ -3,12 +3,20 @@
 //! The envelope is flat on purpose: serde's `flatten` and `untagged` do not go together with
 //! `RawValue`, and parameters stay unparsed until their method is known.
 
+use crate::error::excerpt;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+mod read;
+
+pub use read::Unreadable;
+
 /// Method name of the notification that cancels a call: `{"id": <call>}`.
 pub const CANCEL: &str = "$/cancelRequest";
+
+/// Longest text, in bytes, that may be the id of a call: it comes back with each progress.
+pub const MAX_ID_BYTES: usize = 256;
 
 /// Id of a call, chosen by the client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +44,7 @@ impl<'de> Deserialize<'de> for V2 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             "2.0" => Ok(Self),
-            other => Err(D::Error::custom(format!("jsonrpc is `{other}`, not `2.0`"))),
+            other => Err(D::Error::custom(format!("jsonrpc is `{}`, not `2.0`", excerpt(other)))),
         }
     }
 }

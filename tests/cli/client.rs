@@ -55,6 +55,11 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Returns the same gate for those who have another home directory.
+    pub(crate) fn at(home: PathBuf) -> Self {
+        Self { home }
+    }
+
     /// Waits until an `install.py` stands at the gate.
     pub(crate) fn reached(&self) {
         eventually("install.py runs", || self.home.join("reached").exists());

@@ -3,38 +3,9 @@
 use crate::client::machine;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use support::TestEnv;
-use support::process::PATIENCE;
-
-/// A client without manners.
-struct Raw(BufReader<UnixStream>);
-
-impl Raw {
-    fn connect(env: &TestEnv) -> Self {
-        let stream = UnixStream::connect(env.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// Writes a line; a daemon that hangs up while it comes is no error.
-    fn write(&mut self, line: &str) {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).ok();
-    }
-
-    fn read(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        self.0.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
-        Some(serde_json::from_str(&line).unwrap())
-    }
-
-    fn ask(&mut self, line: &str) -> Value {
-        self.write(line);
-        self.read().unwrap()
-    }
-}
+use support::raw_client::RawClient;
 
 fn running() -> TestEnv {
     let env = machine();
@@ -51,7 +22,7 @@ fn the_socket_is_its_owners_alone() {
 #[test]
 fn lines_that_make_no_sense_are_answered_and_the_connection_goes_on() {
     let env = running();
-    let mut client = Raw::connect(&env);
+    let mut client = RawClient::connect(&env.socket());
     let answer = client.ask("garbage");
     assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32700), &Value::Null));
     assert!(answer.as_object().unwrap().contains_key("id"), "{answer}");
@@ -67,7 +38,7 @@ fn lines_that_make_no_sense_are_answered_and_the_connection_goes_on() {
 #[test]
 fn a_line_without_end_is_refused_and_others_are_served() {
     let env = running();
-    let (mut rude, mut other) = (Raw::connect(&env), Raw::connect(&env));
+    let (mut rude, mut other) = (RawClient::connect(&env.socket()), RawClient::connect(&env.socket()));
     rude.write(&"x".repeat(2 << 20));
     if let Some(answer) = rude.read() {
         assert!(answer["error"]["message"].as_str().unwrap().contains("longer than"), "{answer}");

@@ -7,6 +7,7 @@ mod background;
 mod clean;
 mod client;
 mod crashes;
+mod crowd;
 mod daemon;
 mod dry_run;
 mod errors;
@@ -18,6 +19,8 @@ mod gpus;
 mod home;
 mod hub_cache;
 mod interrupt;
+#[cfg(target_arch = "x86_64")]
+mod machine_power;
 mod model_links;
 mod model_problems;
 mod offline;
@@ -25,13 +28,17 @@ mod progress;
 mod realize;
 mod repairs;
 mod results;
+mod rollback;
 mod runs;
 mod runs_crashes;
 mod secrets;
 mod sharing;
+mod socket;
 mod starting;
+mod two_daemons;
 mod versions;
 mod warm;
+mod wire;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

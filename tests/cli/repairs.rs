@@ -92,3 +92,18 @@ fn a_link_that_leads_elsewhere_is_put_right() {
     repaired(&env, &first, "repaired");
     assert_eq!(fs::read_link(&link).unwrap(), Path::new("../../../../models"));
 }
+
+#[test]
+fn packages_that_uv_keeps_in_pieces_are_fetched_anew() {
+    let (env, first) = realized();
+    fs::remove_dir_all(env.home("v")).unwrap();
+    let archives = env.volume(".comfy-cache/uv/archive-v0");
+    let packages = fs::read_dir(archives).unwrap().map(|entry| entry.unwrap().path());
+    let halve = |path: &Path| fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap();
+    for package in packages.filter(|package| package.join("tiny").is_dir()) {
+        halve(&package.join("tiny/__init__.py"));
+        halve(&package.join("tiny-1.0.dist-info/RECORD"));
+    }
+    repaired(&env, &first, "realized");
+    assert_eq!(python(&env.home("v"), "import tiny; print(tiny.version)"), "1.0\n");
+}

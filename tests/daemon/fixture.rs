@@ -100,6 +100,7 @@ impl Version {
             home: self.home.clone(),
             generation: generation.to_owned(),
             generation_dir: self.home.join("generations").join(generation),
+            rolled_back_from: None,
             extra_model_paths: None,
             inherited: BTreeMap::new(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),

@@ -4,6 +4,7 @@
 #[cfg(feature = "failpoints")]
 mod crash;
 mod fixture;
+mod hostile_text;
 mod layers;
 mod readme;
 mod room;

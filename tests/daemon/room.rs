@@ -47,6 +47,7 @@ impl Machine {
             generation: "g1".to_owned(),
             generation_dir: home.join("generations/g1"),
             home,
+            rolled_back_from: None,
             extra_model_paths: None,
             inherited: BTreeMap::new(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),

@@ -125,6 +125,7 @@ pub(crate) fn lock() -> Lock {
         version_id: id(),
         spec_digest: "cd".repeat(32),
         resolved_at: moment(),
+        rolled_back_from: Some("4a5b6c7d".to_owned()),
         comfy: repo("comfy/ComfyUI", '1'),
         custom_nodes: vec![node],
         packages_digest: "ef".repeat(10),
@@ -225,7 +226,7 @@ pub(crate) fn status_answer() -> StatusAnswer {
         home: "/volume/comfy-wan22".to_owned(),
         phase: "execute".to_owned(),
         waiting: 2,
-        background: false,
+        background: true,
         waits: vec![wait()],
     };
     let workflow = WorkflowInfo {
@@ -259,6 +260,7 @@ pub(crate) fn show_answer() -> ShowAnswer {
         lock: Some(lock()),
         home: "/volume/comfy-wan22".to_owned(),
         generation: Some("0f1e2d3c".to_owned()),
+        previous: Some("4a5b6c7d".to_owned()),
         state: VersionState::Running,
         lacks: texts(&["model loras/a.safetensors"]),
         linked_nodes: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
@@ -271,6 +273,7 @@ pub(crate) fn instance() -> InstanceInfo {
         version_id: id(),
         home: "/volume/comfy-wan22".to_owned(),
         generation: "0f1e2d3c".to_owned(),
+        rolled_back_from: Some("4a5b6c7d".to_owned()),
         state: InstanceState::Ready { pid: 77, start_ms: 21_000 },
         url: "http://127.0.0.1:40123".to_owned(),
         log: "/home/u/.local/state/comfyd/wan22.log".to_owned(),
@@ -299,6 +302,20 @@ pub(crate) fn run() -> Run {
         output_dir: Some("/home/u/out".to_owned()),
         timeout_s: Some(600),
         offline: true,
+    }
+}
+
+pub(crate) fn rollback_answer() -> RollbackAnswer {
+    RollbackAnswer {
+        version_id: id(),
+        home: "/volume/comfy-wan22".to_owned(),
+        generation: "0f1e2d3c".to_owned(),
+        previous: "4a5b6c7d".to_owned(),
+        forward: true,
+        lock_path: "/home/u/.comfy-cache/resolved/wan22.lock.json".to_owned(),
+        changes: texts(&["~ ComfyUI 2222222222 → 1111111111"]),
+        warnings: texts(&["the next realize makes another one"]),
+        instance: Some(instance()),
     }
 }
 

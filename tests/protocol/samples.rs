@@ -2,6 +2,7 @@
 
 use crate::golden::{Golden, golden, old as old_golden};
 use crate::sample_values::*;
+use proto::Lock;
 use proto::error::{ErrorData, ErrorKind};
 use proto::event::{ProgressEvent, TaskKind, TaskState, Unit};
 use proto::method::*;
@@ -15,7 +16,11 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
-    all.extend([golden("spec", &spec()), golden("lock", &lock()), golden("plan_with_problems", &plan())]);
+    all.extend([
+        golden("spec", &spec()),
+        golden("lock_rolled_back", &lock()),
+        golden("plan_with_problems", &plan()),
+    ]);
     all.extend(old());
     all
 }
@@ -34,6 +39,11 @@ fn old() -> Vec<Golden> {
         old_golden::<ProgressEvent>("progress_event"),
         old_golden::<Message>("message_notification"),
         old_golden::<ShowAnswer>("show_answer"),
+        old_golden::<Lock>("lock"),
+        old_golden::<ResolveAnswer>("resolve_answer"),
+        old_golden::<WarmAnswer>("warm_answer"),
+        old_golden::<UiAnswer>("ui_answer_with_device"),
+        old_golden::<ShowAnswer>("show_answer_with_device"),
     ]
 }
 
@@ -106,14 +116,16 @@ fn first_verbs() -> Vec<Golden> {
         golden("hello", &hello),
         golden("hello_answer", &hello_answer),
         golden("resolve", &Resolve { target: target(), update: true, offline: false }),
-        golden("resolve_answer", &resolve_answer),
+        golden("resolve_answer_rolled_back", &resolve_answer),
         golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
         golden("realize_in_background", &realize),
         golden("realize_answer", &realize_answer),
+        golden("rollback", &Rollback { target: target() }),
+        golden("rollback_answer", &rollback_answer()),
         golden("run_job", &run()),
         golden("run_job_answer", &run_answer()),
         golden("warm", &Warm { target: target(), offline: true }),
-        golden("warm_answer", &warm_answer()),
+        golden("warm_answer_rolled_back", &warm_answer()),
         golden("release", &Release { lease: "1f".to_owned() }),
         golden("release_answer", &ReleaseAnswer { released: true }),
     ]
@@ -141,7 +153,7 @@ fn other_verbs() -> Vec<Golden> {
     };
     vec![
         golden("ui", &ui),
-        golden("ui_answer_with_device", &UiAnswer { instance: instance(), already_running: true }),
+        golden("ui_answer_rolled_back", &UiAnswer { instance: instance(), already_running: true }),
         golden("test", &Test { target: target(), offline: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
         golden("status", &Status {}),
@@ -149,7 +161,7 @@ fn other_verbs() -> Vec<Golden> {
         golden("list", &list),
         golden("list_answer", &ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] }),
         golden("show", &Show { target: target() }),
-        golden("show_answer_with_device", &show_answer()),
+        golden("show_answer_rolled_back", &show_answer()),
         golden("logs", &Logs { target: target(), from: Some(1024), lines: 50 }),
         golden("logs_answer", &logs_answer),
         golden("stop", &Stop { target: target() }),

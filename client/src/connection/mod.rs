@@ -220,8 +220,8 @@ fn sort(
         return Ok(None);
     }
     match (result, error) {
-        // An error without an id is about a line that the daemon could not read: ours.
-        (_, Some(error)) if about.is_none() || about.as_ref() == Some(id) => {
+        // An error without an id is about this connection, or a line that the daemon could not read: ours.
+        (_, Some(error)) if matches!(about, None | Some(RequestId::Null)) || about.as_ref() == Some(id) => {
             Err(Error::Answered(Box::new(error)))
         }
         (Some(result), None) if about.as_ref() == Some(id) => Ok(Some(result)),

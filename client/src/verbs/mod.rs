@@ -4,6 +4,7 @@ pub mod list;
 pub mod logs;
 pub mod realize;
 pub mod resolve;
+pub mod rollback;
 pub mod run;
 pub mod show;
 pub mod shutdown;
@@ -42,6 +43,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
     match verb {
         Verb::Resolve(args) | Verb::Version(VersionVerb::Resolve(args)) => resolve::run(&args, session),
         Verb::Realize(args) | Verb::Version(VersionVerb::Realize(args)) => realize::run(&args, session),
+        Verb::Rollback(args) => rollback::run(&args, session),
         Verb::Test(args) | Verb::Version(VersionVerb::Test(args)) => test::run(&args, session),
         Verb::Run(args) | Verb::Handler(HandlerVerb::Run(args)) => run::run(&args, session),
         Verb::Ui(args) => ui::run(&args, session),
@@ -109,6 +111,9 @@ fn instance_words(instance: &InstanceInfo) -> String {
         InstanceState::Failed { reason } => return format!("failed: {reason}"),
     };
     let mut words = vec![state];
+    if let Some(from) = &instance.rolled_back_from {
+        words.push(format!("rolled back from {from}"));
+    }
     if let Some(Device::Gpu { index }) = instance.device {
         words.push(format!("GPU {index}"));
     }

@@ -51,13 +51,20 @@ fn people(answer: &ShowAnswer) -> String {
 fn places(answer: &ShowAnswer) -> Vec<[String; 2]> {
     let none = || "none".to_owned();
     let lock = if answer.lock.is_some() { answer.lock_path.clone() } else { none() };
-    let rows = [
+    let rolled_back = answer.lock.as_ref().and_then(|lock| lock.rolled_back_from.as_ref());
+    let generation = answer.generation.clone().unwrap_or_else(none);
+    let generation = match rolled_back {
+        Some(from) => format!("{generation}, rolled back from {from}"),
+        None => generation,
+    };
+    let mut rows = vec![
         ("spec", answer.spec_path.clone()),
         ("lock", lock),
         ("home", answer.home.clone()),
-        ("generation", answer.generation.clone().unwrap_or_else(none)),
+        ("generation", generation),
     ];
-    rows.map(|(name, value)| [name.to_owned(), value]).into()
+    rows.extend(answer.previous.clone().map(|previous| ("previous", previous)));
+    rows.into_iter().map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 fn repositories(answer: &ShowAnswer) -> Vec<[String; 4]> {

@@ -106,6 +106,11 @@ pub const VARIABLES: &[Variable] = &[
         "ids of versions, with commas, that make room for others last",
         "none: first who was not used for longest",
     ),
+    variable(
+        "COMFYD_GROUP",
+        "a group, by name or number, whose members may use the daemon too",
+        "its own user and root only",
+    ),
     variable("COMFYD_LOG", "what the daemon logs, such as `comfyd=debug`", "`info`"),
     variable("COMFYD_BIN", "the daemon that comfyctl starts", "`comfyd` beside comfyctl, else on PATH"),
     variable("COMFYD_MAX_QUEUE", "workflows that may wait for one version; more are refused", "64"),

@@ -53,12 +53,13 @@ impl Waiting {
         }
         let is_new = match self.told {
             None => so_far >= WORTH_TELLING,
-            Some(last) => so_far - last >= EVERY || self.wait.holder != holder,
+            Some(last) => so_far.saturating_sub(last) >= EVERY || self.wait.holder != holder,
         };
         if is_new {
             self.told = Some(so_far);
             holder.clone_into(&mut self.wait.holder);
-            (self.wait.for_ms, self.wait.left_ms) = (millis(so_far), millis(self.deadline - so_far));
+            (self.wait.for_ms, self.wait.left_ms) =
+                (millis(so_far), millis(self.deadline.saturating_sub(so_far)));
             let wait = self.wait.clone();
             self.progress.state.send_modify(|state| {
                 match state.waits.iter_mut().find(|told| told.id == wait.id) {

@@ -38,12 +38,11 @@ impl Process {
     /// When it cannot be started.
     pub fn spawn(command: &Command, log: &File) -> Result<Self, ProcessError> {
         let name = command.name();
-        let spawn = || {
-            let mut prepared = command.prepare();
-            prepared.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-            prepared.spawn()
-        };
-        let child = spawn().map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+        let log = || log.try_clone().map(Stdio::from);
+        let logs = log().and_then(|stdout| Ok((stdout, log()?)));
+        let (stdout, stderr) =
+            logs.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+        let child = command.spawn(Stdio::null(), stdout, stderr)?;
         Ok(Self { group: Group::of(&child), life: Life::Child(child), name })
     }
 

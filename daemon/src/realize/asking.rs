@@ -1,7 +1,7 @@
 //! What is asked before the plan is made for good: the hosts of models that would be downloaded, Hugging
 //! Face caches by what these hosts say, and how much of its quota the volume has left.
 
-use super::models::AT_ONCE;
+use super::models::{AT_ONCE, source_of};
 use super::plan::{Facts, Told};
 use super::{RealizeError, Request};
 use crate::ctx::Ctx;
@@ -12,8 +12,7 @@ use crate::store::inspect::{self, Quota};
 use crate::store::places;
 use futures_util::future::join_all;
 use proto::plan::{ModelAction, PackagesAction, Problem};
-use proto::spec::ModelSpec;
-use proto::{ErrorKind, Plan, RelPath};
+use proto::{ErrorKind, Lock, ModelSource, Plan, RelPath};
 use std::path::Path;
 use tokio::sync::Semaphore;
 
@@ -22,18 +21,17 @@ pub(super) async fn ask(
     ctx: &Ctx,
     sources: &Sources,
     request: &Request,
-    plan: &Plan,
+    (lock, plan): (&Lock, &Plan),
 ) -> Result<Facts, RealizeError> {
     let downloads = plan.models.iter().filter(|step| step.action == ModelAction::Download);
-    let wanted =
-        downloads.filter_map(|step| request.spec.models.iter().find(|model| model.target == step.target));
+    let wanted = downloads.filter_map(|step| Some((&step.target, source_of(&request.spec, lock, step)?)));
     let slots = Semaphore::new(AT_ONCE);
     let asked = wanted.filter(|_| !request.mode.offline).map(|model| {
         let slots = &slots;
         async move {
             let _slot = slots.acquire().await;
-            let link = model.source.to_string();
-            let held = held(&request.home.models, &model.target, &link).await;
+            let (target, link) = (model.0, model.1.to_string());
+            let held = held(&request.home.models, target, &link).await;
             let (told, warning) = ask_host(ctx, sources, model).await;
             (link, (Told { held, ..told }, warning))
         }
@@ -47,10 +45,13 @@ pub(super) async fn ask(
     Ok(facts)
 }
 
+/// Where a model is to lie, and its link.
+type Model<'a> = (&'a RelPath, &'a ModelSource);
+
 /// Asks for one model. What a host does not tell is a warning; what it will not give is a problem.
-async fn ask_host(ctx: &Ctx, sources: &Sources, model: &ModelSpec) -> (Told, Option<String>) {
-    let target = &model.target;
-    let error = match sources.models.probe(ctx, &model.source).await {
+async fn ask_host(ctx: &Ctx, sources: &Sources, model: Model<'_>) -> (Told, Option<String>) {
+    let (target, source) = model;
+    let error = match sources.models.probe(ctx, source).await {
         Ok(Probed { identity }) => {
             let (size, sha256) = (identity.size, identity.sha256.clone());
             let cached = cached(sources, model, Some(identity)).await;
@@ -89,9 +90,9 @@ fn is_silent(error: &ModelError) -> bool {
     matches!(error.kind(), ErrorKind::Access | ErrorKind::Network)
 }
 
-async fn cached(sources: &Sources, model: &ModelSpec, told: Option<Identity>) -> Option<Cached> {
-    let (caches, source) = (sources.config.hub_caches.clone(), model.source.clone());
-    let name = model.target.file_name().to_owned();
+async fn cached(sources: &Sources, (target, source): Model<'_>, told: Option<Identity>) -> Option<Cached> {
+    let (caches, source) = (sources.config.hub_caches.clone(), source.clone());
+    let name = target.file_name().to_owned();
     let find = move || hub_cache::find(&caches, &source, &name, told.as_ref().map_or(Word::Ref, Word::Host));
     // A search that crashed found nothing.
     tokio::task::spawn_blocking(find).await.ok().flatten()

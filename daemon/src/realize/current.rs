@@ -7,6 +7,7 @@
 
 use super::InUse;
 use super::record::Record;
+use crate::failpoint;
 use crate::store::inspect::linked_generation;
 use crate::store::places::Home;
 use crate::store::{StoreError, commit, tree};
@@ -20,8 +21,8 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
     match before {
         // What lost its record is nothing to go back to.
         Some(name) if Record::complete(&home.generation(&name))?.is_some() => {
+            hit("current.previous", home)?;
             commit::symlink(&Home::link_to(&name), &home.previous())?;
-            commit::step("generation.flip", "make current", &home.generation(generation))?;
         }
         _ if linked_generation(&home.previous()).is_some_and(|name| name == generation) => {
             let link = home.previous();
@@ -29,7 +30,12 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
         }
         _ => {}
     }
+    hit("current.flip", home)?;
     commit::symlink(&Home::link_to(generation), &home.current())
+}
+
+fn hit(place: &'static str, home: &Home) -> Result<(), StoreError> {
+    failpoint::hit(place).map_err(StoreError::at("link", home.current()))
 }
 
 /// Removes the generations that are neither current nor previous and that nobody runs.

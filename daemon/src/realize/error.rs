@@ -73,6 +73,15 @@ pub enum RealizeError {
         /// Why.
         source: PythonError,
     },
+    /// No generation was current before.
+    #[error("`{0}` has no generation to go back to")]
+    NothingBefore(VersionId),
+    /// The generation to go back to lacks something.
+    #[error("the generation before (`{generation}`) is not whole")]
+    NotWhole {
+        /// Its directory.
+        generation: String,
+    },
     /// What is to be built anew is in use.
     #[error("`{generation}` is damaged, and the ComfyUI of `{version}` runs it")]
     Damaged {
@@ -99,6 +108,7 @@ impl RealizeError {
             Self::Refused(problems) => problems.first().map_or(ErrorKind::Internal, |problem| problem.kind),
             Self::Locked { source: LockError::Store(_), .. } | Self::Store(_) => ErrorKind::Disk,
             Self::Locked { source: LockError::Timeout { .. }, .. } | Self::TakenOver(_) => ErrorKind::Busy,
+            Self::NothingBefore(_) | Self::NotWhole { .. } => ErrorKind::NotFound,
             Self::NoComfy { .. } => ErrorKind::Offline,
             Self::Repository { source, .. } => source.kind(),
             Self::Model { source, .. } => source.kind(),
@@ -112,6 +122,12 @@ impl RealizeError {
         match self {
             Self::Resolve(error) => error.hint(),
             Self::OtherVersion { .. } => Some("put `{version_id}` into COMFY_HOME, or unset it".to_owned()),
+            Self::NothingBefore(_) => {
+                Some("a generation is kept when another one becomes current: after an edit of the spec, or `--update`".to_owned())
+            }
+            Self::NotWhole { .. } => {
+                Some("undo the edit of the spec, or pin the earlier commits in it, and realize".to_owned())
+            }
             Self::Damaged { version, .. } => {
                 Some(format!("end it by `comfyctl stop {version}`, then try again"))
             }

@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
 use proto::{Lock, Plan, Spec};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +71,29 @@ async fn code(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     }
     blocking(work, generation::check_unused).await?;
     blocking(work, generation::prepare).await?;
-    let staging = StagingDir::beside(&dir);
+    let is_fresh = work.plan.packages.action == PackagesAction::Install && !work.offline;
+    let mut forgotten = BTreeSet::new();
+    loop {
+        let staging = StagingDir::beside(&dir);
+        let error = match build(ctx, work, &staging).await {
+            Err(RealizeError::Packages(error)) if is_fresh => error,
+            other => return other,
+        };
+        let damaged = error.damaged_package().filter(|package| !forgotten.contains(*package));
+        let Some(package) = damaged else { return Err(RealizeError::Packages(error)) };
+        let venv = staging.path().join(names::VENV);
+        let forget = async {
+            let uv = work.sources.uv(ctx).await?;
+            python::forget_damaged(ctx, uv, (package, &venv), &work.lock.python).await
+        };
+        forgotten.extend(forget.await.map_err(RealizeError::Packages)?);
+        forgotten.insert(package.to_owned());
+        ctx.progress.note(format!("fetching anew what uv's cache has in pieces: {error}"));
+    }
+}
+
+/// Builds a generation aside and publishes it.
+async fn build(ctx: &Ctx, work: &Arc<Work>, staging: &StagingDir) -> Result<(), RealizeError> {
     let venv = staging.path().join(names::VENV);
     tokio::try_join!(
         repositories::comfy(ctx, work, staging.path()),

@@ -8,6 +8,7 @@ use super::record::Record;
 use super::{RealizeError, current};
 use crate::source::python::Proof;
 use crate::store::places::{generation, relative};
+use crate::store::sweep::sweep;
 use crate::store::{self, StoreError, commit, inspect};
 use std::path::Path;
 
@@ -15,7 +16,8 @@ use std::path::Path;
 pub(super) fn prepare(work: &Work) -> Result<(), StoreError> {
     let generations = work.layout.home.generations();
     commit::create_dir_all(&generations)?;
-    commit::sweep(&generations);
+    sweep(&work.layout.home.root);
+    sweep(&generations);
     Ok(())
 }
 

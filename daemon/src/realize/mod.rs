@@ -14,6 +14,7 @@ use crate::store::{self, StoreError};
 pub use clean::clean;
 pub use error::RealizeError;
 pub use in_use::InUse;
+pub use rollback::{RolledBack, rollback};
 
 use execute::{Work, execute};
 use layout::Layout;
@@ -39,6 +40,7 @@ mod models;
 pub mod plan;
 pub mod record;
 mod repositories;
+mod rollback;
 pub mod snapshot;
 
 /// How long a realize waits for another one: of the same home, or of a version with the same model.
@@ -84,10 +86,15 @@ pub struct Realization {
 /// # Errors
 /// The first thing that could not be done; the home is as it was before.
 pub async fn realize(ctx: &Ctx, sources: &Sources, request: &Request) -> Result<Realization, RealizeError> {
+    let mut warning = None;
     for _ in 1..BEGINNINGS {
         match realize_once(ctx, sources, request).await {
-            Err(error @ RealizeError::TakenOver(_)) => ctx.progress.warn(format!("{error}: beginning anew")),
-            other => return other,
+            Err(error @ RealizeError::TakenOver(_)) => warning = Some(format!("{error}: it began anew")),
+            Err(error) => return Err(error),
+            Ok(mut realization) => {
+                realization.warnings.extend(warning);
+                return Ok(realization);
+            }
         }
     }
     realize_once(ctx, sources, request).await
@@ -166,17 +173,23 @@ struct View {
 
 /// Pins the version and compares it with the disk.
 async fn look(ctx: &Ctx, sources: &Sources, request: &Request, mode: Mode) -> Result<View, RealizeError> {
-    check_owner(request)?;
+    check_owner(&request.home, &request.spec)?;
     let resolution = resolve(ctx, sources, &request.spec, &request.home, mode).await?;
+    let view = View::take(sources, request, resolution, Facts::default()).await?;
+    if view.plan.ready || !view.resolution.missing.is_empty() {
+        return Ok(view);
+    }
+    // Another machine may have updated the home, or rolled it back, since the lock was written here.
+    let resolution = view.resolution.or_later(&request.spec, &request.home)?;
     View::take(sources, request, resolution, Facts::default()).await
 }
 
-fn check_owner(request: &Request) -> Result<(), RealizeError> {
-    match Record::current(&request.home)? {
-        Some(record) if record.version_id != request.spec.version_id => Err(RealizeError::OtherVersion {
-            home: request.home.root.display().to_string(),
+fn check_owner(home: &Home, spec: &Spec) -> Result<(), RealizeError> {
+    match Record::current(home)? {
+        Some(record) if record.version_id != spec.version_id => Err(RealizeError::OtherVersion {
+            home: home.root.display().to_string(),
             other: record.version_id,
-            wanted: request.spec.version_id.clone(),
+            wanted: spec.version_id.clone(),
         }),
         _ => Ok(()),
     }
@@ -210,7 +223,7 @@ impl View {
             return Ok(self);
         }
         ctx.progress.phase("plan");
-        let facts = asking::ask(ctx, sources, request, &self.plan).await?;
+        let facts = asking::ask(ctx, sources, request, (&self.resolution.lock, &self.plan)).await?;
         let warning = self.known.warning;
         let mut view = Self::take(sources, request, self.resolution, facts).await?;
         view.known.warning = warning;

@@ -10,6 +10,7 @@ use crate::store::commit::SecondName;
 use futures_util::future::try_join_all;
 use proto::event::{TaskKind, Unit};
 use proto::plan::{ModelAction, ModelStep};
+use proto::{Lock, ModelSource, Spec};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -131,11 +132,16 @@ async fn fetch_all(
     try_join_all(fetches).await.map(drop)
 }
 
+/// Returns the link of a step: the spec's, which carries the signature that the lock leaves out; after a
+/// rollback the spec may not have that link at all, and then the lock's will do.
+pub(super) fn source_of<'a>(spec: &'a Spec, lock: &'a Lock, step: &ModelStep) -> Option<&'a ModelSource> {
+    let specs = spec.models.iter().map(|model| &model.source);
+    let locks = lock.models.iter().map(|model| &model.source);
+    specs.chain(locks).find(|source| source.to_string() == step.source)
+}
+
 async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -> Result<(), RealizeError> {
-    // The lock was made from this spec: the target is there.
-    let Some(model) = work.spec.models.iter().find(|model| model.target == step.target) else {
-        return Ok(());
-    };
+    let Some(source) = source_of(&work.spec, &work.lock, step) else { return Ok(()) };
     let place = Place { models_dir: &work.layout.home.models, target: &step.target };
     let failed = |source| RealizeError::Model { target: step.target.to_string(), source };
     let begun = Instant::now();
@@ -144,7 +150,7 @@ async fn fetch_one(ctx: &Ctx, work: &Arc<Work>, step: &ModelStep, task: &Task) -
         // Without the claim, for which foreground work may wait.
         ctx.turn().await;
         let models = &work.sources.models;
-        let turn = models.turn(ctx, &model.source, place, task).await.map_err(failed)?;
+        let turn = models.turn(ctx, source, place, task).await.map_err(failed)?;
         // Another version, or another daemon, may have fetched it meanwhile.
         if share(ctx, work, step, &step.source).await? {
             return Ok(());

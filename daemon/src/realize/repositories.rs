@@ -8,6 +8,7 @@ use crate::source::git::Tracked;
 use crate::store::commit::{self, StagingDir};
 use crate::store::file_lock::FileLock;
 use crate::store::places::{self, generation::COMFY};
+use crate::store::sweep::sweep;
 use futures_util::future::try_join_all;
 use proto::event::{TaskKind, Unit};
 use proto::lock::LockedRepo;
@@ -64,7 +65,7 @@ async fn publish_checkout(
     let tracked = checkout(ctx, work, name, repo, staging.path()).await?;
     let (from, to) = (staging.path().to_owned(), place.to_owned());
     let published = blocking(work, move |work| {
-        commit::sweep(&work.sources.config.nodes_cache);
+        sweep(&work.sources.config.nodes_cache);
         // First: where someone else is faster, its entries are suspects of the next look and no more.
         commit::step("checkout.index", "keep the index of", &to)?;
         tracked.save(&node_place(&to))?;

@@ -7,18 +7,19 @@
 use crate::ctx::Ctx;
 use crate::source::Sources;
 use crate::source::git::GitError;
-use crate::source::python::{self, PythonError, Resolved};
-use crate::store::places::{self, Home, generation};
+use crate::source::python::{PythonError, Resolved};
+use crate::store::places::{self, Home};
 use crate::store::{self, StoreError};
 use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
 use proto::{ErrorKind, Lock, Spec};
-use serde::Serialize;
 
 mod changes;
 mod packages;
+mod present;
 mod repositories;
 
 pub use changes::changes;
+pub use present::{is_usable, next_moment, spec_digest, valid_lock};
 
 /// What the request allows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,7 +125,7 @@ pub async fn resolve(
     mode: Mode,
 ) -> Result<Resolution, ResolveError> {
     let spec_digest = spec_digest(spec);
-    let (previous, is_written) = present_lock(sources, spec, home, &spec_digest)?;
+    let (previous, is_written) = present::present_lock(sources, spec, home, &spec_digest)?;
     if let Some(lock) = previous.as_ref().filter(|lock| lock.spec_digest == spec_digest && !mode.update) {
         return Ok(Resolution {
             lock: lock.clone(),
@@ -151,7 +152,8 @@ pub async fn resolve(
         schema_version: LOCK_SCHEMA_VERSION,
         version_id: spec.version_id.clone(),
         spec_digest,
-        resolved_at: jiff::Timestamp::now(),
+        resolved_at: next_moment(previous.as_ref(), home)?,
+        rolled_back_from: None,
         comfy: pinned.comfy.locked,
         custom_nodes: pinned.nodes.into_iter().map(|node| node.locked).collect(),
         packages_digest,
@@ -163,16 +165,6 @@ pub async fn resolve(
             .as_ref()
             .is_none_or(|old| !changes(old, &lock).is_empty() || old.spec_digest != lock.spec_digest);
     Ok(Resolution { lock, previous, is_new, missing: pinned.missing, warnings: pinned.warnings })
-}
-
-/// Returns the spec's lock if there is one that belongs to it. No network. Blocks, shortly.
-///
-/// # Errors
-/// When a lock is there and cannot be read.
-pub fn valid_lock(sources: &Sources, spec: &Spec, home: &Home) -> Result<Option<Lock>, StoreError> {
-    let spec_digest = spec_digest(spec);
-    let (lock, _) = present_lock(sources, spec, home, &spec_digest)?;
-    Ok(lock.filter(|lock| lock.spec_digest == spec_digest))
 }
 
 impl Resolution {
@@ -189,39 +181,18 @@ impl Resolution {
         store::commit::step("resolve.lock", "write", &path)?;
         store::write_json(&path, &self.lock)
     }
-}
 
-/// Returns the lock in the user's cache; else the copy that the volume's home carries, so that a version
-/// realized on a pod is the same on a worker that has an empty cache. Tells whether it is the one in the
-/// cache, which is a lock's place.
-fn present_lock(
-    sources: &Sources,
-    spec: &Spec,
-    home: &Home,
-    spec_digest: &str,
-) -> Result<(Option<Lock>, bool), StoreError> {
-    let cached = read_lock(&places::lock_file(&sources.config, &spec.version_id), spec)?;
-    if cached.as_ref().is_some_and(|lock| lock.spec_digest == spec_digest) {
-        return Ok((cached, true));
-    }
-    let carried = read_lock(&home.current().join(generation::LOCK), spec)?;
-    match carried {
-        Some(lock) if cached.is_none() || lock.spec_digest == spec_digest => Ok((Some(lock), false)),
-        _ => Ok((cached, true)),
-    }
-}
-
-/// Reads a lock of the version; one that cannot be understood counts as absent, and is named in the log.
-fn read_lock(path: &std::path::Path, spec: &Spec) -> Result<Option<Lock>, StoreError> {
-    let lock: Option<Lock> = store::read_json(path)?;
-    Ok(lock.filter(|lock| {
-        let is_usable = lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
-        if !is_usable {
-            let (of, format) = (&lock.version_id, lock.schema_version);
-            tracing::warn!(path = %path.display(), %of, format, "ignoring a lock of another version or format");
+    /// Returns the lock that the home carries instead, where another machine chose it later for the same
+    /// spec: it updated the version, or rolled it back. Blocks, shortly.
+    ///
+    /// # Errors
+    /// When that lock is there and cannot be read.
+    pub fn or_later(self, spec: &Spec, home: &Home) -> Result<Self, StoreError> {
+        match present::later(spec, home, &self.lock)? {
+            None => Ok(self),
+            Some(lock) => Ok(Self { previous: Some(self.lock), lock, is_new: true, ..self }),
         }
-        is_usable
-    }))
+    }
 }
 
 fn models(spec: &Spec) -> Vec<LockedModel> {
@@ -231,28 +202,4 @@ fn models(spec: &Spec) -> Vec<LockedModel> {
         checksum: model.checksum.clone(),
     };
     spec.models.iter().map(model).collect()
-}
-
-/// Digests what resolution depends on; `env` other than the interpreter and the switches of a single
-/// run are not part of it.
-fn spec_digest(spec: &Spec) -> String {
-    #[derive(Serialize)]
-    struct Inputs<'a> {
-        comfy: &'a proto::spec::RepoSpec,
-        custom_nodes: &'a [proto::spec::NodeSpec],
-        models: Vec<LockedModel>,
-        python_packages: &'a [String],
-        python: Option<&'a String>,
-        exclude_newer: &'a proto::spec::ExcludeNewer,
-        conflicts: proto::spec::Conflicts,
-    }
-    store::digest(&Inputs {
-        comfy: &spec.comfy,
-        custom_nodes: &spec.custom_nodes,
-        models: models(spec),
-        python_packages: &spec.python_packages,
-        python: spec.env.get(python::INTERPRETER),
-        exclude_newer: &spec.options.exclude_newer,
-        conflicts: spec.options.conflicts,
-    })
 }

@@ -1,29 +1,28 @@
 //! One client: reads its lines, runs its calls side by side, writes the answers.
 //!
-//! A call is a task with a cancellation of its own. Progress is sent at a bounded rate and dropped when
-//! the client is slow, for the next one says it all again; answers are never dropped. A client that
-//! hangs up cancels its calls and ends its claims.
+//! A call is a task with a cancellation of its own, and counts until its answer is written. Progress is sent
+//! at a bounded rate. A client that hangs up cancels its calls and ends its claims; so does one that closes
+//! its sending half, for the two look alike.
 
+use super::answers::{self, Answers};
+use super::bounds::{Bounds, Held};
 use super::leases::Leases;
+use super::lines::{LineError, Lines};
 use super::methods;
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
-use futures_util::{SinkExt as _, StreamExt as _};
 use interprocess::local_socket::tokio::Stream;
-use proto::error::PARSE_ERROR;
+use proto::ErrorKind;
 use proto::event::{PROGRESS, ProgressEvent};
 use proto::rpc::{CANCEL, CancelParams, Message, RequestId, RpcError};
-use proto::{ErrorKind, MAX_FRAME_BYTES};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
+use tokio::io::AsyncRead;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Answers that may wait for a slow client; beyond it, its calls wait.
-const QUEUE: usize = 256;
 
 /// Calls of one client at the same time.
 const MAX_CALLS: usize = 64;
@@ -38,33 +37,29 @@ const FLUSH: Duration = Duration::from_secs(5);
 type Calls = Arc<Mutex<HashMap<RequestId, CancellationToken>>>;
 
 /// Serves one client until it hangs up or `work` is cancelled and the last answer is told.
-pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: CancellationToken) {
-    let (mut sink, mut lines) = Framed::new(stream, LinesCodec::new_with_max_length(MAX_FRAME_BYTES)).split();
-    let (answers, mut queue) = mpsc::channel::<Message>(QUEUE);
-    let writer = async move {
-        while let Some(message) = queue.recv().await {
-            // A message is made of our own types, which all have a JSON form.
-            let line = serde_json::to_string(&message).unwrap_or_default();
-            if sink.send(line).await.is_err() {
-                return;
-            }
-        }
-    };
+pub(super) async fn serve(daemon: Arc<Daemon>, bounds: Arc<Bounds>, stream: Stream, work: CancellationToken) {
+    let mut lines = Lines::new(&stream, Arc::clone(&bounds));
+    let (answers, queue) = answers::channel(Arc::clone(&bounds));
     // Cancelled when the client hangs up: nobody wants the answers.
     let hang_up = work.child_token();
     let client = Client {
         daemon,
+        bounds,
         answers,
         leases: Arc::default(),
         calls: Calls::default(),
+        room: Arc::new(Semaphore::new(MAX_CALLS)),
         tasks: TaskTracker::new(),
         work: hang_up.clone(),
     };
-    let mut writer = std::pin::pin!(writer);
+    let mut writer = std::pin::pin!(queue.write_to(&stream));
     let mut is_deaf = tokio::select! {
         () = &mut writer => true,
-        () = client.read(&mut lines, &work) => false,
+        () = work.cancelled() => false,
+        () = client.read(&mut lines) => false,
     };
+    // What it wrote beyond this is nobody's.
+    drop(lines);
     if !work.is_cancelled() {
         hang_up.cancel();
     }
@@ -86,42 +81,48 @@ pub(super) async fn serve(daemon: Arc<Daemon>, stream: Stream, work: Cancellatio
 
 struct Client {
     daemon: Arc<Daemon>,
-    answers: mpsc::Sender<Message>,
+    bounds: Arc<Bounds>,
+    answers: Answers,
     leases: Arc<Leases>,
     calls: Calls,
+    /// What is left of [`MAX_CALLS`].
+    room: Arc<Semaphore>,
     tasks: TaskTracker,
     work: CancellationToken,
 }
 
+/// A call that was taken in: what it keeps from others while it is under way.
+struct Taken {
+    cancel: CancellationToken,
+    /// Kept until the answer is written.
+    until_read: Vec<OwnedSemaphorePermit>,
+    /// Kept until there is an answer.
+    params: Held,
+}
+
 impl Client {
-    async fn read<S>(&self, lines: &mut S, work: &CancellationToken)
-    where
-        S: futures_util::Stream<Item = Result<String, LinesCodecError>> + Unpin,
-    {
+    async fn read<R: AsyncRead + Unpin>(&self, lines: &mut Lines<R>) {
         loop {
-            let line = tokio::select! {
-                () = work.cancelled() => return,
-                line = lines.next() => line,
-            };
-            match line {
-                Some(Ok(line)) if line.trim().is_empty() => (),
-                Some(Ok(line)) => self.accept(&line).await,
-                Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
-                    // The codec cannot find the next line reliably after this.
-                    let text = format!("a line is longer than {MAX_FRAME_BYTES} bytes");
-                    return self.refuse(None, ErrorKind::Protocol.code(), text).await;
+            match lines.next().await {
+                Ok(Some(line)) if line.trim_ascii().is_empty() => (),
+                Ok(Some(line)) => self.accept(&line).await,
+                Ok(None) | Err(LineError::Io(_)) => return,
+                Err(error) => {
+                    let kind = match error {
+                        LineError::Late(_) => ErrorKind::Timeout,
+                        LineError::Crowded => ErrorKind::Busy,
+                        _ => ErrorKind::Protocol,
+                    };
+                    return self.refuse(None, kind.code(), error.to_string()).await;
                 }
-                Some(Err(LinesCodecError::Io(_))) | None => return,
             }
         }
     }
 
-    async fn accept(&self, line: &str) {
-        let message: Message = match serde_json::from_str(line) {
+    async fn accept(&self, line: &[u8]) {
+        let message = match Message::read(line) {
             Ok(message) => message,
-            Err(error) => {
-                return self.refuse(None, PARSE_ERROR, format!("not a JSON-RPC message: {error}")).await;
-            }
+            Err(error) => return self.refuse(None, error.code(), error.to_string()).await,
         };
         match (message.method, message.id) {
             (Some(method), None) if method == CANCEL => self.cancel(message.params.as_deref()),
@@ -134,7 +135,7 @@ impl Client {
         }
     }
 
-    fn cancel(&self, params: Option<&serde_json::value::RawValue>) {
+    fn cancel(&self, params: Option<&RawValue>) {
         let params = params.and_then(|params| serde_json::from_str::<CancelParams>(params.get()).ok());
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call) = params.and_then(|params| calls.get(&params.id)) {
@@ -142,54 +143,55 @@ impl Client {
         }
     }
 
-    async fn call(&self, id: RequestId, method: String, params: Option<Box<serde_json::value::RawValue>>) {
-        let cancel = match self.register(&id) {
-            Ok(cancel) => cancel,
-            Err(text) => return self.refuse(Some(id), ErrorKind::Protocol.code(), text.to_owned()).await,
+    async fn call(&self, id: RequestId, method: String, params: Option<Box<RawValue>>) {
+        let bytes = params.as_ref().map_or(0, |params| params.get().len());
+        let taken = match self.register(&id, method.len() + bytes) {
+            Ok(taken) => taken,
+            Err((kind, text)) => return self.refuse(Some(id), kind.code(), text.to_owned()).await,
         };
         let (daemon, leases) = (Arc::clone(&self.daemon), Arc::clone(&self.leases));
         let (answers, calls) = (self.answers.clone(), Arc::clone(&self.calls));
         self.tasks.spawn(async move {
-            let ctx = Ctx { cancel, ..Ctx::new() };
+            let ctx = Ctx { cancel: taken.cancel, ..Ctx::new() };
             let client = methods::Client { daemon: &daemon, leases: &leases };
             let answering = methods::call(&client, &ctx, &method, params.as_deref());
             let answer = tell_progress(&ctx, &id, &answers, answering).await;
+            drop((params, taken.params));
             calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let message = match answer {
                 Ok(result) => Message::success(id, result),
                 Err(error) => Message::failure(Some(id), error),
             };
-            // Fails when the client has hung up.
-            answers.send(message).await.ok();
+            answers.send(message, taken.until_read).await;
         });
     }
 
     /// Takes a call in, or says why not.
-    fn register(&self, id: &RequestId) -> Result<CancellationToken, &'static str> {
+    fn register(&self, id: &RequestId, bytes: usize) -> Result<Taken, (ErrorKind, &'static str)> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if calls.contains_key(id) {
-            return Err("the id of this call is in use");
+            return Err((ErrorKind::Protocol, "the id of this call is in use"));
         }
-        if calls.len() >= MAX_CALLS {
-            return Err("too many calls at once");
-        }
+        let is_only_one = self.room.available_permits() == MAX_CALLS;
+        let own = Arc::clone(&self.room).try_acquire_owned();
+        let own = own.map_err(|_| (ErrorKind::Busy, "too many calls at once on this connection"))?;
+        let shared = if is_only_one { None } else { Some(self.bounds.call()) };
+        let shared =
+            shared.map(|shared| shared.ok_or((ErrorKind::Busy, "too many calls at once"))).transpose()?;
+        let params = self.bounds.hold(bytes);
+        let params = params.map_err(|_| (ErrorKind::Busy, "too many calls with long parameters at once"))?;
         let cancel = self.work.child_token();
         calls.insert(id.clone(), cancel.clone());
-        Ok(cancel)
+        Ok(Taken { cancel, until_read: std::iter::once(own).chain(shared).collect(), params })
     }
 
     async fn refuse(&self, id: Option<RequestId>, code: i64, message: String) {
-        self.answers.send(Message::failure(id, RpcError { code, message, data: None })).await.ok();
+        self.answers.send(Message::failure(id, RpcError { code, message, data: None }), vec![]).await;
     }
 }
 
 /// Drives a call and tells the client how it goes.
-async fn tell_progress<T>(
-    ctx: &Ctx,
-    id: &RequestId,
-    answers: &mpsc::Sender<Message>,
-    call: impl Future<Output = T>,
-) -> T {
+async fn tell_progress<T>(ctx: &Ctx, id: &RequestId, answers: &Answers, call: impl Future<Output = T>) -> T {
     let mut states = ctx.progress.subscribe();
     let mut call = std::pin::pin!(call);
     loop {
@@ -200,8 +202,7 @@ async fn tell_progress<T>(
         }
         let state = states.borrow_and_update().clone();
         if let Ok(message) = Message::notification(PROGRESS, &ProgressEvent { id: id.clone(), state }) {
-            // A slow client gets the next one.
-            answers.try_send(message).ok();
+            answers.progress(&message);
         }
         tokio::select! {
             biased;

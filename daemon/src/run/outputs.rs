@@ -3,7 +3,7 @@
 
 use super::RunError;
 use crate::comfy::{Comfy, FileRef, History};
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sync_file};
 use crate::supervise::blocking;
 use proto::method::{Output, OutputFile};
 use serde_json::Value;
@@ -156,6 +156,7 @@ impl Claim {
     /// Lets `write` write the content aside, then puts it under the name. Blocks.
     fn fill(mut self, write: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<PathBuf, StoreError> {
         write(&self.staging)?;
+        sync_file(&self.staging)?;
         step("output.publish", "publish", &self.path)?;
         publish(&self.staging, &self.path)?;
         self.filled = true;
@@ -174,8 +175,7 @@ impl Drop for Claim {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    std::fs::copy(from, to).map_err(StoreError::at("copy to", to))?;
-    File::open(to).and_then(|file| file.sync_all()).map_err(StoreError::at("sync", to))
+    std::fs::copy(from, to).map(drop).map_err(StoreError::at("copy to", to))
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {

@@ -4,7 +4,7 @@
 //! synced, renamed, and the directory is synced. Unique names keep this right even where `flock`
 //! lies; a crash leaves the old state or the new one, and at most a staging name that nobody reads.
 
-use super::owner::{self, Maker};
+use super::owner;
 use super::places::relative;
 use crate::failpoint;
 use std::fs::File;
@@ -13,7 +13,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
 /// A publication that failed, with the place.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +50,7 @@ pub const STAGING: &str = ".comfyd-staging-";
 const NAME_MAX: usize = 255;
 
 /// Returns a fresh unpublished name beside `path`, unique across processes and hosts. Only this makes such
-/// names; what a killed process left under one is known by it, see [`sweep`].
+/// names; what a killed process left under one is known by it: see [`super::sweep`].
 pub fn staging_path(path: &Path) -> PathBuf {
     static NONCE: OnceLock<u32> = OnceLock::new();
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -69,9 +68,12 @@ pub fn staging_path(path: &Path) -> PathBuf {
     path.with_file_name(staging)
 }
 
-/// Creates a directory and its parents. Blocks.
+/// Creates a directory and its parents, each durably: what is published in it is not lost with its name.
+/// Blocks.
 pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))
+    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
+    std::fs::create_dir_all(path).map_err(StoreError::at("create the directory", path))?;
+    path.ancestors().take(missing).try_for_each(sync_parent)
 }
 
 /// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents, and
@@ -218,12 +220,17 @@ impl SecondName {
         Ok(Self { staging, path: to.to_owned() })
     }
 
-    /// Publishes the name, replacing an earlier file. Blocks.
+    /// Publishes the name, replacing an earlier file. Blocks, for long where whoever wrote the file did so just
+    /// now and synced nothing.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn publish(self) -> Result<(), StoreError> {
         step("commit.second-name", "publish", &self.path)?;
+        // What a symbolic one leads to is not ours.
+        if self.staging.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            sync_file(&self.staging)?;
+        }
         publish(&self.staging, &self.path)
     }
 }
@@ -258,44 +265,6 @@ impl Drop for StagingDir {
     }
 }
 
-/// An unfinished thing of someone who cannot be seen from here is nobody's after this.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
-
-/// Removes what killed processes left unfinished in a directory: at once what a process of this machine
-/// left, after a day what someone unseen did. What a living process of this machine makes stays. Best effort, for
-/// it costs space only. Blocks.
-pub fn sweep(dir: &Path) {
-    let mut now = None;
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(STAGING)) else { continue };
-        let path = entry.path();
-        let is_left = match owner::maker(rest.split('-').next().unwrap_or_default()) {
-            Maker::Ended => true,
-            Maker::Lives => false,
-            Maker::Unseen => {
-                let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-                let now = *now.get_or_insert_with(|| volume_time(dir));
-                let age = now.zip(modified).and_then(|(now, modified)| now.duration_since(modified).ok());
-                age.is_some_and(|age| age > ABANDONED)
-            }
-        };
-        if is_left && let Err(error) = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path))
-        {
-            tracing::debug!(path = %path.display(), %error, "cannot remove what a killed process left");
-        }
-    }
-}
-
-/// Returns the time by the clock that stamps the files of a directory, which on a network volume is not this
-/// machine's: ages of what others made are told by one clock.
-fn volume_time(dir: &Path) -> Option<SystemTime> {
-    let probe = staging_path(&dir.join("clock"));
-    let made = File::create_new(&probe).and_then(|file| file.metadata()?.modified());
-    std::fs::remove_file(&probe).ok();
-    made.ok()
-}
-
 /// Syncs a whole tree: every file's data, then the directories. Blocks.
 pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
     // One syncfs is cheaper than tens of thousands of fsyncs and covers the same files.
@@ -303,124 +272,42 @@ pub fn sync_tree(root: &Path) -> Result<(), StoreError> {
     nix::unistd::syncfs(&dir).map_err(|errno| StoreError::at("sync", root)(errno.into()))
 }
 
+/// Syncs a small tree file by file, so that nobody waits for what others are writing. Blocks.
+pub fn sync_small_tree(root: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(root).map_err(StoreError::at("read the directory", root))? {
+        let entry = entry.map_err(StoreError::at("read the directory", root))?;
+        let path = entry.path();
+        match entry.file_type().map_err(StoreError::at("read", &path))? {
+            kind if kind.is_dir() => sync_small_tree(&path)?,
+            kind if kind.is_file() => sync_file(&path)?,
+            _ => {}
+        }
+    }
+    sync_file(root)
+}
+
+/// Syncs one file's content, or a directory's names. Blocks.
+pub fn sync_file(path: &Path) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(StoreError::at("open", path))?;
+    file.sync_all().map_err(StoreError::at("sync", path))
+}
+
+/// Removes a file for good, if it is there: no power loss brings it back. Blocks.
+pub fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::at("remove", path)(error)),
+    }
+}
+
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else { return Ok(()) };
+    // A relative name of one step lies in the working directory.
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     step("commit.sync-dir", "sync", parent)?;
-    let dir = File::open(parent).map_err(StoreError::at("open", parent))?;
-    dir.sync_all().map_err(StoreError::at("sync", parent))
+    sync_file(parent)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_written_file_replaces_the_old_one_and_leaves_no_staging() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b.json");
-        write_file(&path, b"one").unwrap();
-        write_file(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_is_replaced_only_in_a_directory_that_stands() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        for (text, durable) in [("one", false), ("two", true), ("three", false)] {
-            replace_file(&path, text.as_bytes(), durable).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
-        assert!(replace_file(&dir.path().join("gone/a.json"), b"x", false).is_err());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn of_many_who_claim_a_directory_one_gets_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("claim");
-        let claims = std::thread::scope(|scope| {
-            let claim = |name: usize| {
-                let staging = staging_path(&path);
-                std::fs::create_dir(&staging).unwrap();
-                std::fs::write(staging.join("owner"), name.to_string()).unwrap();
-                claim_dir(&staging, &path).unwrap()
-            };
-            let threads: Vec<_> = (0..8).map(|name| scope.spawn(move || claim(name))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-        });
-        assert_eq!(claims.iter().filter(|claimed| **claimed).count(), 1);
-        let owner = std::fs::read_to_string(path.join("owner")).unwrap();
-        assert!(claims[owner.parse::<usize>().unwrap()]);
-        remove_dir(&path).unwrap();
-        remove_dir(&path).unwrap();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_link_is_replaced_in_one_step() {
-        let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("current");
-        symlink(Path::new("one"), &link).unwrap();
-        symlink(Path::new("two"), &link).unwrap();
-        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("two"));
-    }
-
-    #[test]
-    fn a_second_name_is_a_hard_link_that_leaves_no_staging() {
-        let dir = tempfile::tempdir().unwrap();
-        let [from, to] = ["one", "sub/two"].map(|name| dir.path().join(name));
-        std::fs::write(&from, "x").unwrap();
-        // The second time both names belong to one file already.
-        for _ in 0..2 {
-            SecondName::of(&from, &to, None).unwrap().publish().unwrap();
-        }
-        assert_eq!(std::fs::metadata(&to).unwrap().ino(), std::fs::metadata(&from).unwrap().ino());
-        assert_eq!(std::fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
-        drop(SecondName::of(&from, &to, None).unwrap());
-        assert_eq!(std::fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
-        assert!(SecondName::of(&dir.path().join("none"), &to, None).is_err());
-    }
-
-    #[test]
-    fn what_ended_processes_left_is_swept_and_what_living_ones_make_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut gone = std::process::Command::new("true").spawn().unwrap();
-        let ended = owner::token().replace(&format!(".{}.", std::process::id()), &format!(".{}.", gone.id()));
-        gone.wait().unwrap();
-        let named = |token: &str| dir.path().join(format!("{STAGING}{token}-1-x"));
-        let [killed, foreign, old] = [&*ended, "0123456789abcdef.1.2", "0f3b"].map(named);
-        let [mine, published] = [staging_path(&dir.path().join("x")), dir.path().join("x")];
-        for path in [&killed, &foreign, &old, &mine, &published] {
-            std::fs::create_dir(path).unwrap();
-            std::fs::write(path.join("y"), "y").unwrap();
-        }
-        let long_ago = SystemTime::now() - 2 * ABANDONED;
-        for path in [&old, &mine, &published] {
-            File::open(path).unwrap().set_modified(long_ago).unwrap();
-        }
-        sweep(dir.path());
-        let left = [&killed, &foreign, &old, &mine, &published].map(|path| path.exists());
-        assert_eq!(left, [false, true, false, true, true]);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing was added");
-    }
-
-    #[test]
-    fn staging_names_are_valid_for_the_longest_names() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["x".repeat(255), "é".repeat(127)] {
-            let path = dir.path().join(name);
-            assert!(create_file(&path, b"x").unwrap());
-            assert!(!create_file(&path, b"y").unwrap(), "it is taken");
-            assert_eq!(std::fs::read(&path).unwrap(), b"x");
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn an_error_names_the_thing_and_the_place() {
-        let error = write_file(Path::new("/proc/nothing/x"), b"").unwrap_err();
-        assert!(error.to_string().contains("/proc/nothing"), "{error}");
-    }
-}
+mod tests;

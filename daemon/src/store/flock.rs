@@ -7,6 +7,7 @@
 use crate::store::commit::{StoreError, create_dir_all};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// A held `flock`. Dropping it lets go.
@@ -51,6 +52,13 @@ impl Flock {
                 Ok(Asked::Unsupported)
             }
         }
+    }
+
+    /// Tells whether the lock file is still at its name: who finds another one there locks another lock.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+        let found = std::fs::metadata(path).map(identity);
+        found.is_ok_and(|found| self.file.metadata().is_ok_and(|own| identity(own) == found))
     }
 }
 

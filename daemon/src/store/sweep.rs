@@ -1,9 +1,47 @@
-//! What killed processes left unfinished, swept from every place that a configuration names.
+//! What killed processes left unfinished, swept: by whoever writes in a directory, and at the daemon's start from
+//! every place that its configuration names.
 
-use super::commit::sweep;
+use super::commit::{STAGING, staging_path};
+use super::owner::{self, Maker};
 use super::places::{self, HIDDEN, Home, generation};
 use crate::config::Config;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An unfinished thing of someone who cannot be seen from here is nobody's after this.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what killed processes left unfinished in a directory: at once what a process of this machine
+/// left, after a day what someone unseen did. What a living process of this machine makes stays. Best effort, for
+/// it costs space only. Blocks.
+pub fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(STAGING)) else { continue };
+        let path = entry.path();
+        let is_left = match owner::maker(rest.split('-').next().unwrap_or_default()) {
+            Maker::Ended => true,
+            Maker::Lives => false,
+            Maker::Unseen => age(&path).is_some_and(|age| age > ABANDONED),
+        };
+        if is_left && let Err(error) = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path))
+        {
+            tracing::debug!(path = %path.display(), %error, "cannot remove what a killed process left");
+        }
+    }
+}
+
+/// Returns how long ago something was changed, by the clock that stamps the files beside it. On a network volume that
+/// is not this machine's, so a jump of the own clock makes nothing old there. Blocks, for a file that is made and
+/// removed.
+pub fn age(path: &Path) -> Option<Duration> {
+    let modified = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    let probe = staging_path(path);
+    let now = File::create_new(&probe).and_then(|file| file.metadata()?.modified());
+    std::fs::remove_file(&probe).ok();
+    now.ok()?.duration_since(modified).ok()
+}
 
 /// Directories below a models directory that are looked into. Who nests deeper is swept by the next realize only.
 const DEPTH: usize = 6;
@@ -36,7 +74,10 @@ fn sweep_home(home: &Home) {
     for name in super::tree::published(&home.generations()).unwrap_or_default() {
         let dir = home.generation(&name);
         let comfy = dir.join(generation::COMFY);
+        let venv = dir.join(generation::VENV);
         sweep(&dir);
+        sweep(&venv);
+        sweep(&venv.join("bin"));
         sweep(&comfy.join("custom_nodes"));
         sweep(&comfy);
     }
@@ -50,5 +91,34 @@ fn sweep_tree(dir: &Path, depth: usize) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             sweep_tree(&entry.path(), depth);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_ended_processes_left_is_swept_and_what_living_ones_make_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        let ended = owner::token().replace(&format!(".{}.", std::process::id()), &format!(".{}.", gone.id()));
+        gone.wait().unwrap();
+        let named = |token: &str| dir.path().join(format!("{STAGING}{token}-1-x"));
+        let [killed, foreign, old] = [&*ended, "0123456789abcdef.1.2", "0f3b"].map(named);
+        let [mine, published] = [staging_path(&dir.path().join("x")), dir.path().join("x")];
+        for path in [&killed, &foreign, &old, &mine, &published] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("y"), "y").unwrap();
+        }
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for path in [&old, &mine, &published] {
+            File::open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        sweep(dir.path());
+        let left = [&killed, &foreign, &old, &mine, &published].map(|path| path.exists());
+        assert_eq!(left, [false, true, false, true, true]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing was added");
     }
 }

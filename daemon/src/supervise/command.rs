@@ -129,6 +129,7 @@ mod tests {
             home: "/h".into(),
             generation: "g".into(),
             generation_dir: "/h/generations/g".into(),
+            rolled_back_from: None,
             extra_model_paths: Some("/h/x.yaml".into()),
             inherited: BTreeMap::new(),
             env: BTreeMap::new(),

@@ -87,6 +87,8 @@ pub struct Launch {
     pub home: PathBuf,
     /// Name of the generation.
     pub generation: String,
+    /// The generation that a rollback left for it, for people.
+    pub rolled_back_from: Option<String>,
     /// Its real path, without symbolic links: each of them costs a look-up for every file that Python
     /// opens, on a network volume half of the boot time (measured, 134 s against 266 s).
     pub generation_dir: PathBuf,

@@ -33,6 +33,9 @@ pub(super) struct Record {
     /// What it runs and where it listens.
     #[serde(flatten)]
     pub(super) identity: Identity,
+    /// The generation that a rollback left for this one.
+    #[serde(default)]
+    pub(super) rolled_back_from: Option<String>,
     /// Base URL of its API.
     pub(super) url: String,
     /// What it computes on, where that was decided.
@@ -52,6 +55,7 @@ impl Record {
             version_id: launch.version_id.clone(),
             home: launch.home.clone(),
             identity,
+            rolled_back_from: launch.rolled_back_from.clone(),
             url,
             device: launch.device.clone(),
             start_ms: None,

@@ -35,6 +35,7 @@ impl Running {
             version_id: record.version_id.clone(),
             home: record.home.display().to_string(),
             generation: record.identity.generation.clone(),
+            rolled_back_from: record.rolled_back_from.clone(),
             state,
             url: record.url.clone(),
             log: self.log.display().to_string(),

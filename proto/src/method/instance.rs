@@ -12,6 +12,9 @@ pub struct InstanceInfo {
     pub home: String,
     /// The generation it runs.
     pub generation: String,
+    /// The generation that a rollback left for the one it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<String>,
     /// How it stands.
     pub state: InstanceState,
     /// Base URL of its API.

@@ -38,6 +38,9 @@ pub struct ShowAnswer {
     /// The current generation, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
+    /// The generation that was current before: what `rollback` goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// How far it is.
     pub state: VersionState,
     /// What keeps it from being realized, a line each.

@@ -11,9 +11,12 @@ pub mod hub;
 pub mod lfs;
 pub mod nvml;
 pub mod pod;
+#[cfg(target_arch = "x86_64")]
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod raw_client;
 pub mod script_daemon;
 mod seen;
 mod serve;

@@ -41,6 +41,7 @@ fn lock() -> Lock {
         version_id: VersionId::new("v").unwrap(),
         spec_digest: String::new(),
         resolved_at: jiff::Timestamp::UNIX_EPOCH,
+        rolled_back_from: None,
         comfy: repo("https://example.org/o/ComfyUI", "0"),
         custom_nodes: vec![node("a", "a"), node("b", "b")],
         packages_digest: String::new(),

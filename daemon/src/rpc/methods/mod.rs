@@ -8,7 +8,7 @@ use crate::realize::Request;
 use crate::resolve::Mode;
 use crate::store::places::Home;
 use crate::store::specs::Loaded;
-use proto::error::METHOD_NOT_FOUND;
+use proto::error::{METHOD_NOT_FOUND, excerpt};
 use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
@@ -20,6 +20,7 @@ mod plan;
 mod realize;
 mod release;
 mod resolve;
+mod rollback;
 mod run;
 mod show;
 mod shutdown;
@@ -48,6 +49,7 @@ pub(super) async fn call(
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
         verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
         verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
+        verb::Rollback::NAME => reply::<verb::Rollback>(rollback::rollback(daemon, ctx, read(params)?).await),
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
@@ -61,7 +63,7 @@ pub(super) async fn call(
         verb::Shutdown::NAME => reply::<verb::Shutdown>(Ok(shutdown::shutdown(daemon, &read(params)?))),
         _ => Err(RpcError {
             code: METHOD_NOT_FOUND,
-            message: format!("there is no method `{method}`"),
+            message: format!("there is no method `{}`", excerpt(method)),
             data: None,
         }),
     }

@@ -13,6 +13,7 @@ pub(super) async fn resolve(daemon: &Daemon, ctx: &Ctx, params: Resolve) -> Resu
     let offline = params.offline || daemon.config.offline || loaded.spec.options.offline;
     let mode = Mode { update: params.update, offline };
     let found = room::resolve(ctx, &daemon.sources, &loaded.spec, &home, mode).await?;
+    let found = found.or_later(&loaded.spec, &home)?;
     found.save(&daemon.sources)?;
     let mut warnings = warnings(&loaded);
     warnings.extend(found.warnings);

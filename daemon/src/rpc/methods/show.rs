@@ -25,6 +25,7 @@ pub(super) fn show(daemon: &Daemon, params: &Show) -> Result<ShowAnswer, Error> 
         diagnostics: loaded.warnings,
         home: home.root.display().to_string(),
         generation: inspect::linked_generation(&home.current()),
+        previous: inspect::linked_generation(&home.previous()),
         state: stand.state,
         lacks: stand.lacks,
         linked_nodes: linked.filter_map(|link| Some(nodes.get(link.node?)?.dir.clone())).collect(),

@@ -7,8 +7,9 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sweep};
+use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
+use crate::store::sweep::sweep;
 use gix::ObjectId;
 use proto::CommitId;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,11 @@ impl Cache {
                 sweep_repository(&path);
             }
         }
+    }
+
+    /// Returns the lock file of a repository's Git LFS files while they are fetched.
+    pub(super) fn lfs_lock_path(&self, url: &RepoUrl) -> PathBuf {
+        self.lock_of(&format!("{}.lfs", url.cache_name()))
     }
 
     fn lock_of(&self, name: &str) -> PathBuf {
@@ -102,6 +108,7 @@ impl Cache {
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
             .map_err(GitError::cache("create", url.shown()))?;
+        // Not synced: without a pin it holds nothing, and one in pieces is thrown away.
         let published = step("git.create", "create", &path).and_then(|()| publish(&staging, &path));
         if published.is_err() {
             std::fs::remove_dir_all(&staging).ok();

@@ -10,6 +10,7 @@ mod blocking;
 mod cache;
 mod checkout;
 mod error;
+mod fetch_lfs;
 mod hosts;
 mod lfs;
 mod lfs_host;
@@ -31,8 +32,9 @@ pub use tracked::{Place, Suspects, Tracked};
 
 use crate::config::Config;
 use crate::ctx::{Ctx, Task};
-use crate::store::commit::{StagingDir, sweep};
+use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
+use crate::store::sweep::sweep;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use blocking::Control;
 use cache::{Cache, Cached};
@@ -232,31 +234,6 @@ impl Git {
         let work =
             move |control: &Control| checkout::write(&cache, (url, &commit), &dest, &|_| true, control);
         blocking::run(ctx, (Some(task), &what), CHECKOUT_LINGER, work).await
-    }
-
-    /// Replaces a checkout's pointers to Git LFS by their files, from the cache or, with `network`, from
-    /// the repository's host. What cannot be had stays a pointer and is told in [`Checkout::unfetched`].
-    ///
-    /// # Errors
-    /// When the disk refuses or `ctx` is cancelled.
-    pub async fn fetch_lfs(
-        &self,
-        ctx: &Ctx,
-        (dest, network): (&Path, bool),
-        mut checkout: Checkout,
-        task: &Task,
-    ) -> Result<Checkout, GitError> {
-        if checkout.pointers.is_empty() {
-            return Ok(checkout);
-        }
-        let (cache, dest) = (self.cache.clone(), dest.to_owned());
-        task.detail("fetching Git LFS files");
-        let work = move |control: &Control| {
-            checkout.unfetched = lfs::fill(&cache, &dest, &checkout.pointers, network, control)?;
-            checkout.tracked.look_again(&dest, &checkout.pointers, &checkout.unfetched);
-            Ok(checkout)
-        };
-        blocking::run(ctx, (Some(task), "Git LFS files"), CHECKOUT_LINGER, work).await
     }
 
     /// Compares the suspects of a checkout of a cached commit with their objects, and puts back what

@@ -7,7 +7,7 @@ use super::error::{Failure, GitError};
 use super::hosts;
 use super::refs::{Listed, candidates, choose};
 use super::url::RepoUrl;
-use crate::store::commit::step;
+use crate::store::commit::{step, sync_file, sync_small_tree};
 use gix::bstr::BString;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::Protocol;
@@ -68,11 +68,16 @@ pub(super) fn receive_commit(
     control: &Control,
 ) -> Result<bool, GitError> {
     let id = object_id(url, commit)?;
-    let exact = vec![format!("+{commit}:{}", pin(commit))];
+    // No ref on this side: gix would write it before the objects are synced.
+    let exact = vec![commit.to_string()];
     let refusal = match receive(repo, url, &exact, &Shallow::DepthAtRemote(NonZeroU32::MIN), control) {
         // gix reads the refusal of an old server as a broken pack.
         Err(error @ GitError::Remote { failure: Failure::NotOurRef | Failure::Other, .. }) => error,
-        other => return other.map(|version| version != Protocol::V2),
+        Err(error) => return Err(error),
+        Ok(version) => {
+            pin_durably(repo, url, commit)?;
+            return Ok(version != Protocol::V2);
+        }
     };
     let histories = histories(repo, url, git_ref)?;
     if histories.is_empty() && !matches!(refusal, GitError::Remote { failure: Failure::NotOurRef, .. }) {
@@ -81,12 +86,27 @@ pub(super) fn receive_commit(
     for specs in histories {
         receive(repo, url, &specs, &Shallow::undo(), control)?;
         if repo.has_object(id) {
-            let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
-            let pinned = repo.reference(name, id, old, "pinned");
-            return pinned.map(|_| true).map_err(GitError::cache("pin a commit in", url.shown()));
+            pin_durably(repo, url, commit)?;
+            return Ok(true);
         }
     }
     Err(GitError::UnknownCommit { url: url.shown().to_owned(), commit: commit.clone() })
+}
+
+/// Pins a commit that was received, once its objects outlive the machine. A pin that a power loss leaves
+/// empty is none.
+fn pin_durably(repo: &gix::Repository, url: &RepoUrl, commit: &CommitId) -> Result<(), GitError> {
+    let dir = repo.git_dir();
+    let files = ["HEAD", "config", "shallow"].map(|name| dir.join(name));
+    files.iter().filter(|file| file.exists()).try_for_each(|file| sync_file(file))?;
+    sync_small_tree(&dir.join("objects"))?;
+    sync_file(dir)?;
+    let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
+    let pinned = repo.reference(name.as_str(), object_id(url, commit)?, old, "pinned");
+    pinned.map_err(GitError::cache("pin a commit in", url.shown()))?;
+    let path = dir.join(&name);
+    // The directories of the first pin are new, too.
+    path.ancestors().take_while(|step| *step != dir).try_for_each(|step| Ok(sync_file(step)?))
 }
 
 /// Returns the refspecs whose histories may hold a commit that the server refused, the likeliest first.

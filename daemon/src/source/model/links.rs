@@ -139,12 +139,7 @@ pub async fn publish<E: From<StoreError> + Send + 'static>(
             return Ok(());
         }
         commit::step("links.remove", "remove", &path)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::at("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
+        commit::remove_file(&path)
     });
     removed.await??;
     let target = place.target.clone();

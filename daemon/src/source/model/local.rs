@@ -2,7 +2,8 @@
 
 use super::error::ModelError;
 use super::place::{Place, blocking};
-use crate::store::commit::{StoreError, publish, staging_path, sweep};
+use crate::store::commit::{StoreError, publish, staging_path};
+use crate::store::sweep::sweep;
 use std::path::{Path, PathBuf};
 
 /// Returns the size of a file of this machine.

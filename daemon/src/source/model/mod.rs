@@ -20,6 +20,7 @@ pub use error::ModelError;
 pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;
+pub use verify::tensor_bytes;
 
 use crate::ctx::{Ctx, Task};
 use crate::source::http::{Http, Retries, Waited};

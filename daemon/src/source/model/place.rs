@@ -7,7 +7,6 @@ use crate::store::commit::{self, StoreError};
 use crate::store::places::HIDDEN;
 use proto::RelPath;
 use proto::source::ModelSource;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -50,8 +49,7 @@ impl Place<'_> {
         blocking(move || {
             let checked = verify::check(&unfinished, &name).map_err(StoreError::at("read", &unfinished))?;
             let size = checked.map_err(|reason| not_a_model(&source, reason))?;
-            let sync = File::open(&unfinished).and_then(|file| file.sync_all());
-            sync.map_err(StoreError::at("sync", &unfinished))?;
+            commit::sync_file(&unfinished)?;
             Ok(size)
         })
         .await

@@ -1,7 +1,11 @@
 //! Whether a file is the model it is meant to be. All of it blocks; files are read only at their start.
 
+use proto::error::excerpt;
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{BufReader, Read, Seek as _};
 use std::path::Path;
 
 /// A header of more bytes than this is not believed; safetensors itself draws the line there.
@@ -52,9 +56,7 @@ fn safetensors(file: &mut File, size: u64) -> std::io::Result<Result<(), String>
     if length > HEADER_LIMIT || length > size - 8 {
         return Ok(Err(format!("its safetensors header claims {length} bytes of {size}")));
     }
-    let mut header = Vec::new();
-    file.take(length).read_to_end(&mut header)?;
-    Ok(data_size(&header).and_then(|data| {
+    Ok(tensor_bytes(BufReader::new(file.take(length))).and_then(|data| {
         let expected = data.saturating_add(8 + length);
         (expected == size)
             .then_some(())
@@ -62,21 +64,43 @@ fn safetensors(file: &mut File, size: u64) -> std::io::Result<Result<(), String>
     }))
 }
 
-#[derive(serde::Deserialize)]
+/// Returns how many bytes of tensors a safetensors header promises. Reads it once and keeps nothing: a header
+/// may have 100 MB.
+///
+/// # Errors
+/// Says what is wrong with the header, and where.
+pub fn tensor_bytes(header: impl Read) -> Result<u64, String> {
+    let mut json = serde_json::Deserializer::from_reader(header);
+    let end = json.deserialize_map(LastByte).and_then(|end| json.end().map(|()| end));
+    end.map_err(|error| format!("its safetensors header cannot be read: {}", excerpt(&error.to_string())))
+}
+
+#[derive(Deserialize)]
 struct Tensor {
     data_offsets: (u64, u64),
 }
 
-fn data_size(header: &[u8]) -> Result<u64, String> {
-    let bad = |error: serde_json::Error| format!("its safetensors header cannot be read: {error}");
-    let entries: std::collections::HashMap<String, &serde_json::value::RawValue> =
-        serde_json::from_slice(header).map_err(bad)?;
-    let mut end = 0;
-    for (_, tensor) in entries.iter().filter(|(name, _)| *name != "__metadata__") {
-        let tensor: Tensor = serde_json::from_str(tensor.get()).map_err(bad)?;
-        end = end.max(tensor.data_offsets.1);
+/// Looks for the tensor that ends last.
+struct LastByte;
+
+impl<'de> Visitor<'de> for LastByte {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
     }
-    Ok(end)
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
+        let mut end = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                end = end.max(map.next_value::<Tensor>()?.data_offsets.1);
+            }
+        }
+        Ok(end)
+    }
 }
 
 #[cfg(test)]

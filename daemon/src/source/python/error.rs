@@ -144,6 +144,15 @@ impl PythonError {
         }
     }
 
+    /// Returns the package whose files in uv's cache are not whole, where that is what went wrong.
+    pub fn damaged_package(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { package, .. } => package.rsplit_once('-').map(|(name, _)| name),
+            Self::Uv { kind: ErrorKind::Toolchain, source, .. } => source.unusable_package(),
+            _ => None,
+        }
+    }
+
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -3,6 +3,7 @@
 use super::TORCH_STACK;
 use super::error::PythonError;
 use super::requirements::{Entry, logical_lines, read, resolve};
+use proto::error::excerpt;
 use proto::lock::LeftOut;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -56,11 +57,12 @@ impl Line {
 
 /// All requirements of a version.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub struct Inputs {
     /// In order of precedence.
     pub(super) lines: Vec<Line>,
     pub(super) left_out: Vec<LeftOut>,
-    pub(super) warnings: Vec<String>,
+    /// What was left out, each with its place.
+    pub warnings: Vec<String>,
 }
 
 impl Inputs {
@@ -68,7 +70,7 @@ impl Inputs {
     ///
     /// # Errors
     /// A line of ComfyUI's or the spec's that cannot be used. A node's is left out with a warning.
-    pub(super) fn read(contributors: &[Contributor]) -> Result<Self, PythonError> {
+    pub fn read(contributors: &[Contributor]) -> Result<Self, PythonError> {
         let mut inputs = Self::default();
         // Nodes' `install.py` call `python -m pip`, which uv's environments do not have by themselves.
         inputs.lines.push(Line {
@@ -177,13 +179,14 @@ impl Reader<'_> {
 
     /// Refuses a line, or leaves it out with a warning. A node's line never fails a version.
     fn reject(&mut self, line: &str, origin: String, reason: &str, hard: bool) -> Result<(), PythonError> {
-        let shown = without_secrets(line);
+        // Both may be as long as whoever wrote the line likes.
+        let (shown, reason) = (excerpt(&without_secrets(line)), excerpt(reason));
         if hard && self.contributor.role != Role::Node {
             let in_spec = self.contributor.role == Role::Spec;
-            return Err(PythonError::Line { line: shown, origin, reason: reason.to_owned(), in_spec });
+            return Err(PythonError::Line { line: shown, origin, reason, in_spec });
         }
         self.inputs.warnings.push(format!("`{shown}` ({origin}) is left out: {reason}"));
-        self.inputs.left_out.push(LeftOut { requirement: shown, origin, reason: reason.to_owned() });
+        self.inputs.left_out.push(LeftOut { requirement: shown, origin, reason });
         Ok(())
     }
 

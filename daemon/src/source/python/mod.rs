@@ -27,9 +27,9 @@ mod uv;
 mod venv;
 
 pub use error::PythonError;
-pub use inputs::{Contributor, Role};
+pub use inputs::{Contributor, Inputs, Role};
 pub use interpreter::{Interpreter, find_interpreter, python_works, repair, requires_python};
-pub use proof::{Proof, prove};
+pub use proof::{Proof, forget_damaged, prove};
 pub use requirements::includes;
 pub use resolve::{Request, Resolved, resolve};
 pub use said::Said;

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::process::run;
 use pep508_rs::PackageName;
 use proto::lock::LockedPython;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,33 @@ pub async fn prove(ctx: &Ctx, uv: &Uv, venv: &Path, python: &LockedPython) -> Re
         return Err(PythonError::Check(Said::tail(&finished.stderr, 20)));
     }
     Ok(proof)
+}
+
+/// Has uv forget what it keeps of `package` and of all packages of `venv` whose files are damaged, so that they
+/// are fetched anew: a machine that lost power leaves files in uv's cache that are shorter than they were.
+/// Returns their names.
+///
+/// # Errors
+/// When uv cannot be run.
+pub async fn forget_damaged(
+    ctx: &Ctx,
+    uv: &Uv,
+    (package, venv): (&str, &Path),
+    python: &LockedPython,
+) -> Result<BTreeSet<String>, PythonError> {
+    let site = venv.join(format!("lib/python{}/site-packages", python.version));
+    let mut names = BTreeSet::from([package.to_owned()]);
+    let damaged = move || {
+        let installed = Installed::read(site)?;
+        let is_damaged = |dir: &Path| installed.check_package(dir).is_err();
+        let damaged = installed.dist_infos.iter().filter(|(_, (_, dir))| is_damaged(dir));
+        Ok(damaged.map(|(name, _)| name.clone()).collect::<Vec<_>>())
+    };
+    // An environment that was never made has no others.
+    names.extend(blocking(damaged).await.unwrap_or_default());
+    let clean = uv.command(true).args(["cache", "clean"]).args(&names);
+    Uv::run(ctx, &clean, "have uv forget damaged packages", |_| ()).await?;
+    Ok(names)
 }
 
 struct Installed {
@@ -131,7 +158,8 @@ impl Installed {
                 (Ok(_), _) => {}
             }
         }
-        Ok(files)
+        // A RECORD names at least itself.
+        if files == 0 { damaged("RECORD", "names no files".to_owned()) } else { Ok(files) }
     }
 }
 

@@ -37,6 +37,14 @@ impl Said {
         Self::chain(paragraphs.iter().map(|text| without_flags(text)))
     }
 
+    /// Returns the package of whose wheel in its cache uv can make nothing: it says
+    /// `Failed to install: <file> (<name>==<version>)`.
+    pub(super) fn unusable_package(&self) -> Option<&str> {
+        let told = self.text.strip_prefix("Failed to install: ");
+        let here = told.and_then(|told| Some(told.rsplit_once('(')?.1.split_once("==")?.0));
+        here.or_else(|| self.cause.as_ref()?.unusable_package())
+    }
+
     /// Keeps the last lines of a tool's output.
     pub(super) fn tail(output: &str, lines: usize) -> Self {
         let all: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -15,13 +15,13 @@ use crate::source::model::hosts;
 use crate::source::model::place::blocking;
 use crate::store::commit::{self, StoreError};
 use crate::store::owner::{Life, Owner};
-use crate::store::places;
+use crate::store::{places, sweep};
 use proto::source::ModelSource;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How often an owner writes its journal at least. What was written after that is fetched again by
@@ -298,7 +298,7 @@ fn claim_anew(dir: &Path, link: String) -> Result<Found, StoreError> {
     let journal = Journal::new(link, owner.clone());
     journal.write(staging.path(), false)?;
     if let Some(parts) = dir.parent() {
-        sweep(parts);
+        sweep_parts(parts);
     }
     let claim = Claim::of(dir, owner, journal);
     commit::step("transfer.claim", "claim", dir)?;
@@ -318,13 +318,12 @@ impl Claim {
 
 /// Removes transfers that nobody wants any more, and what killed processes left of making theirs. Best
 /// effort: it costs space only.
-fn sweep(parts: &Path) {
-    commit::sweep(parts);
+fn sweep_parts(parts: &Path) {
+    sweep::sweep(parts);
     for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
         let dir = entry.path();
-        let touched = std::fs::metadata(dir.join(super::journal::NAME)).or_else(|_| entry.metadata());
-        let age = touched.and_then(|metadata| metadata.modified()).ok();
-        let age = age.and_then(|time| SystemTime::now().duration_since(time).ok());
+        let journal = dir.join(super::journal::NAME);
+        let age = sweep::age(&journal).or_else(|| sweep::age(&dir));
         if age.is_some_and(|age| age > ABANDONED) {
             commit::remove_dir(&dir).ok();
         }

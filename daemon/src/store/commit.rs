@@ -125,6 +125,28 @@ pub fn create_file(path: &Path, content: &[u8]) -> Result<bool, StoreError> {
     created
 }
 
+/// Gives a finished file a name that nothing has; returns whether it has it now. The content must have been
+/// synced. Where the filesystem knows no hard links, the name is held by an empty file for a moment. Blocks.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn publish_new(staging: &Path, path: &Path) -> Result<bool, StoreError> {
+    step("commit.rename", "publish", path)?;
+    match std::fs::hard_link(staging, path) {
+        Ok(()) => {
+            // Both names are one file: what stays is swept.
+            std::fs::remove_file(staging).ok();
+            sync_parent(path).map(|()| true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => match File::create_new(path) {
+            Ok(_) => publish(staging, path).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::at("create", path)(error)),
+        },
+    }
+}
+
 /// Gives a directory that holds something its name, if no other one that holds something has it.
 /// Returns whether this one got it: of many who try, one does, on network volumes too, for `rename(2)`
 /// refuses to replace a directory that is not empty. Blocks.

@@ -74,7 +74,8 @@ impl Record {
 
     /// Reads a record; none when it is not there, or of another form, which is named in the log. Blocks.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        let record = read_json::<Self>(path).inspect_err(|error| tracing::warn!(%error, "a record is ignored"));
+        let record =
+            read_json::<Self>(path).inspect_err(|error| tracing::warn!(%error, "a record is ignored"));
         record.ok().flatten().filter(|record| record.schema_version == SCHEMA_VERSION)
     }
 }

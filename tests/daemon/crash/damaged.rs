@@ -124,7 +124,8 @@ fn survives(world: &World, row: &Row, damage: Damage) -> Broken {
     let answer = match daemon.call("realize", &json!({ "version": VERSION })) {
         Said::Done(answer) => answer,
         Said::Refused(error) if damage == Directory && !row.is_told => {
-            let names_it = error["message"].as_str().is_some_and(|text| text.contains(&*path.to_string_lossy()));
+            let names_it =
+                error["message"].as_str().is_some_and(|text| text.contains(&*path.to_string_lossy()));
             if !names_it {
                 broken.0.push(format!("it is refused without a name: {error}"));
             }

@@ -193,7 +193,9 @@ fn compare(dir: &Path, files: &Files, broken: &mut Broken) {
     for (name, content) in files {
         let path = dir.join(name);
         let found = fs::read(&path);
-        broken.unless(found.is_ok_and(|found| found == *content), || format!("{} is not git's", path.display()));
+        broken.unless(found.is_ok_and(|found| found == *content), || {
+            format!("{} is not git's", path.display())
+        });
     }
 }
 

@@ -57,7 +57,11 @@ impl<'a> Daemon<'a> {
             let mut message: Value = serde_json::from_str(&line).unwrap();
             if message["id"] == 1 {
                 let error = message["error"].take();
-                return if error.is_null() { Said::Done(message["result"].take()) } else { Said::Refused(error) };
+                return if error.is_null() {
+                    Said::Done(message["result"].take())
+                } else {
+                    Said::Refused(error)
+                };
             }
         }
         Said::Nothing
@@ -67,7 +71,6 @@ impl<'a> Daemon<'a> {
     pub(super) fn result(&mut self, method: &str, params: &Value) -> Value {
         match self.call(method, params) {
             Said::Done(result) => result,
-            other if std::env::var("CRASH_ONLY").is_ok() => panic!("`{method}`: {other:?} {}", std::fs::read_to_string(self.env.path("daemon.log")).unwrap()),
             other => panic!("`{method}`: {other:?}"),
         }
     }
@@ -92,11 +95,6 @@ impl<'a> Daemon<'a> {
     /// Waits until it has ended by itself.
     pub(super) fn ended(&mut self) {
         self.child.wait().unwrap();
-    }
-
-    /// Returns its machine.
-    pub(super) fn env(&self) -> &'a TestEnv {
-        self.env
     }
 
     /// Kills it, and it alone.

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::TestEnv;
 use support::file_server::{Content, Fault, safetensors};
 use support::git_remote::Repository;
-use support::TestEnv;
 
 /// The version that all trials are about.
 pub(super) const VERSION: &str = "v";
@@ -51,8 +51,13 @@ impl World {
         // The programs lie in one directory, and only the daemon is used here.
         let comfyctl = Path::new(env!("CARGO_BIN_EXE_comfyd")).with_file_name("comfyctl");
         let env = TestEnv::new(&comfyctl.display().to_string());
-        let mut world =
-            Self { env, commits: BTreeMap::new(), models: BTreeMap::new(), specs: Vec::new(), sent: Cell::default() };
+        let mut world = Self {
+            env,
+            commits: BTreeMap::new(),
+            models: BTreeMap::new(),
+            specs: Vec::new(),
+            sent: Cell::default(),
+        };
         let pointer = world.env.git.lfs().put(LFS_FILE);
         let lfs = [("big.bin", pointer.as_str())];
         let init = |text: &str| format!("NODE_CLASS_MAPPINGS = {{}}\n# {text}\n");
@@ -80,9 +85,9 @@ impl World {
         });
         world.env.files.always(SLOW, Fault::Trickle(BIG * 2 / 3));
         let spec = |[comfy, node]: [&str; 2], models: &[(&str, &str)]| {
-            let models = models.iter().map(|(link, name)| {
-                json!({ "source": link, "target_path": format!("loras/{name}.safetensors") })
-            });
+            let models = models.iter().map(
+                |(link, name)| json!({ "source": link, "target_path": format!("loras/{name}.safetensors") }),
+            );
             json!({
                 "schema_version": 2,
                 "comfy": { "repo": world.env.comfy.url(), "ref": comfy },

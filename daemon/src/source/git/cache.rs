@@ -163,7 +163,9 @@ fn is_sound(repo: &gix::Repository) -> bool {
     head.is_ok_and(|head| head.starts_with("ref: refs/heads/"))
         && repo.path().join("config").is_file()
         && repo.shallow_commits().is_ok()
-        && pins.all(|pin| pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.find_header(id).is_ok())))
+        && pins.all(|pin| {
+            pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.find_header(id).is_ok()))
+        })
 }
 
 /// Returns the name of the ref that pins a commit.

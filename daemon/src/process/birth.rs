@@ -54,6 +54,22 @@ impl Effort {
     }
 }
 
+/// Returns the leaders of process groups that were started with a variable of this value, and whose program's
+/// first argument ends so. Blocks for a look at each process; those of other users are passed over.
+pub fn marked(name: &str, value: &str, argument: &str) -> Vec<Birth> {
+    let mark = format!("{name}={value}");
+    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let is_marked = |pid: &u32| {
+        let (vars, args) = (read(*pid, "environ"), read(*pid, "cmdline"));
+        vars.split(|byte| *byte == 0).any(|var| var == mark.as_bytes())
+            && args.split(|byte| *byte == 0).nth(1).is_some_and(|arg| arg.ends_with(argument.as_bytes()))
+            && status(*pid).is_ok_and(|status| status.leads_its_group(*pid))
+    };
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(is_marked).filter_map(|pid| Birth::of(pid).ok()).collect()
+}
+
 /// Returns the threads of a process; none when there is no such process. Blocks for a moment.
 pub fn threads(pid: u32) -> BTreeSet<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -27,7 +27,6 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
         Some(name) if Record::complete(&home.generation(&name))?.is_some() => {
             hit("current.previous", home)?;
             commit::symlink(&Home::link_to(&name), &home.previous())?;
-            commit::step("generation.flip", "make current", &home.generation(generation))?;
         }
         _ if linked_generation(&home.previous()).is_some_and(|name| name == generation) => {
             let link = home.previous();

@@ -237,9 +237,12 @@ impl View {
 
     fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
         let Self { resolution, layout, plan, known, .. } = self;
-        if resolution.is_new && resolution.missing.is_empty() && !is_built(&plan) {
-            // The generation stays; the lock it carries for other machines is a newer one.
-            store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
+        if resolution.missing.is_empty() && !is_built(&plan) {
+            // The generation stays. The lock it carries for other machines may be an older one, or damaged.
+            let path = layout.generation_dir().join(names::LOCK);
+            if resolution.is_new || store::read_json::<Lock>(&path)?.is_none() {
+                store::write_json(&path, &resolution.lock)?;
+            }
         }
         let mut missing = plan.missing;
         missing.extend(resolution.missing);

@@ -103,10 +103,15 @@ pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
     path.ancestors().take(missing).try_for_each(sync_parent)
 }
 
-/// Replaces a small file as a whole: old content or new, never a mixture. Creates parents. Blocks.
+/// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents, and
+/// removes a directory that has its name. Blocks.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     if let Some(parent) = path.parent() {
         create_dir_all(parent)?;
+    }
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        tracing::warn!(path = %path.display(), "removing a directory in a file's place");
+        remove_dir(path)?;
     }
     replace_file(path, content, true)
 }
@@ -145,6 +150,28 @@ pub fn create_file(path: &Path, content: &[u8]) -> Result<bool, StoreError> {
     });
     std::fs::remove_file(&staging).ok();
     created
+}
+
+/// Gives a finished file a name that nothing has; returns whether it has it now. The content must have been
+/// synced. Where the filesystem knows no hard links, the name is held by an empty file for a moment. Blocks.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn publish_new(staging: &Path, path: &Path) -> Result<bool, StoreError> {
+    step("commit.rename", "publish", path)?;
+    match std::fs::hard_link(staging, path) {
+        Ok(()) => {
+            // Both names are one file: what stays is swept.
+            std::fs::remove_file(staging).ok();
+            sync_parent(path).map(|()| true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => match File::create_new(path) {
+            Ok(_) => publish(staging, path).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::at("create", path)(error)),
+        },
+    }
 }
 
 /// Gives a directory that holds something its name, if no other one that holds something has it.

@@ -34,6 +34,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreErr
         {
             Ok(None)
         }
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            tracing::warn!(path = %path.display(), "ignoring a directory in a file's place");
+            Ok(None)
+        }
         Err(error) => Err(StoreError::at("read", path)(error)),
     }
 }

@@ -74,7 +74,10 @@ fn sweep_home(home: &Home) {
     for name in super::tree::published(&home.generations()).unwrap_or_default() {
         let dir = home.generation(&name);
         let comfy = dir.join(generation::COMFY);
+        let venv = dir.join(generation::VENV);
         sweep(&dir);
+        sweep(&venv);
+        sweep(&venv.join("bin"));
         sweep(&comfy.join("custom_nodes"));
         sweep(&comfy);
     }

@@ -4,7 +4,7 @@ use super::error::SuperviseError;
 use super::log::{self, NodeImport};
 use super::policy::Identity;
 use super::record::Record;
-use super::{Launch, Places, command};
+use super::{Launch, Places, adopt, command};
 use crate::comfy::Comfy;
 use crate::process::{Birth, Process, ProcessError};
 use crate::store::commit::step;
@@ -94,6 +94,7 @@ pub(super) async fn spawn(
         let home = home(&launch.home);
         let _own = Use::take(&home, &launch.generation, std::process::id());
         let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
+        let command = command.env(adopt::MARK, socket.display().to_string());
         let file = log::open(&log).map_err(Arc::new)?;
         let process = Process::spawn(&command, &file).map_err(Arc::new)?;
         tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");

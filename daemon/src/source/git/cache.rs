@@ -94,10 +94,10 @@ impl Cache {
         sweep_repository(&self.path(url));
         sweep(&self.dir);
         let repo = self.open_or_create(url)?;
-        if pins_hold(&repo) {
+        if is_sound(&repo) {
             return Ok(repo);
         }
-        // A ref without its object would fail this and every later fetch.
+        tracing::warn!(path = %repo.path().display(), "a git cache is damaged: it is thrown away");
         self.discard(url)?;
         self.open_or_create(url)
     }
@@ -155,11 +155,18 @@ fn vanished(path: &Path) -> StoreError {
     StoreError::at("open", path)(std::io::ErrorKind::NotFound.into())
 }
 
-/// Returns whether every pinned commit is there.
-fn pins_hold(repo: &gix::Repository) -> bool {
+/// Returns whether a fetch can build on a cache: a pin without its commit, or a file that cannot be read, would
+/// fail this and every later one.
+fn is_sound(repo: &gix::Repository) -> bool {
     let Ok(references) = repo.references() else { return false };
     let Ok(mut pins) = references.all() else { return false };
-    pins.all(|pin| pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.has_object(id))))
+    let head = std::fs::read_to_string(repo.path().join("HEAD"));
+    head.is_ok_and(|head| head.starts_with("ref: refs/heads/"))
+        && repo.path().join("config").is_file()
+        && repo.shallow_commits().is_ok()
+        && pins.all(|pin| {
+            pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.find_header(id).is_ok()))
+        })
 }
 
 /// Returns the name of the ref that pins a commit.

@@ -14,6 +14,7 @@ const TOLD: &[&str] = &[
     "COMFY_VOLUME",
     "COMFY_CACHE_ROOT",
     "COMFY_WHEELS_DIR",
+    "COMFYD_NO_INSTALL_SCRIPTS",
     "HF_ENDPOINT",
 ];
 

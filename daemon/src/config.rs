@@ -52,6 +52,8 @@ pub struct Config {
     pub group: Option<UserGroup>,
     /// Use only what is cached.
     pub offline: bool,
+    /// Run no custom node's `install.py`.
+    pub no_install_scripts: bool,
     /// Tokens, mirrors and credentials of model hosts.
     pub hosts: ModelHosts,
     /// Caches of `huggingface_hub` that models may lie in already. They need not exist.
@@ -81,7 +83,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// A volume was named that cannot be written.
-    #[error("COMFY_VOLUME is `{0}`, which is not a writable directory")]
+    #[error("COMFY_VOLUME is `{0}`, which is not a directory")]
     Volume(PathBuf),
     /// A size that is none.
     #[error("{variable} is `{text}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)")]
@@ -150,6 +152,7 @@ impl Config {
                 .filter(|dir| dir.is_dir()),
             group: places::text(get, "COMFYD_GROUP").map(|text| UserGroup::find(&text)).transpose()?,
             offline: places::flag(get, "COMFY_OFFLINE"),
+            no_install_scripts: places::flag(get, "COMFYD_NO_INSTALL_SCRIPTS"),
             hosts: ModelHosts::from_vars(vars, &user),
             hub_caches: hub_caches(get, &user, volume.as_deref()),
             volume_quota: places::text(get, "COMFY_VOLUME_QUOTA")
@@ -191,10 +194,11 @@ fn pinned(text: &str) -> Result<BTreeSet<VersionId>, ConfigError> {
     ids.map(VersionId::new).collect::<Result<_, _>>().map_err(ConfigError::Pinned)
 }
 
-/// Returns the volume: the one that was named, else the first mount point of a RunPod volume.
+/// Returns the volume: the one that was named, which may be read-only (what is ready there runs), else the first
+/// mount point of a RunPod volume that is writable.
 fn volume(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     match named {
-        Some(volume) if is_writable_dir(&volume) => Ok(Some(volume)),
+        Some(volume) if volume.is_dir() => Ok(Some(volume)),
         Some(volume) => Err(ConfigError::Volume(volume)),
         None => Ok(places::VOLUMES.map(PathBuf::from).into_iter().find(|path| is_writable_dir(path))),
     }

@@ -1,16 +1,20 @@
 //! The composition root: build the parts, run, stop them in order.
 
 use crate::config::Config;
+use crate::ctx::Ctx;
 use crate::process::raise_open_files;
 use crate::realize::job::Jobs;
+use crate::realize::{self, InUse};
 use crate::rpc::{ControlSocket, Life, ListenError, RpcServer};
 use crate::run::Workflows;
 use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
+use crate::store::places::{Home, homes};
 use crate::store::sweep::sweep_all;
 use crate::supervise::{Gpus, Limits, Patience, Supervisor};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +92,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         sweep_all(&sweep.config);
         sweep.sources.git.sweep();
     });
+    tasks.spawn(keep_tidy(Arc::clone(&daemon), tasks.clone(), work.clone()));
     let socket = ControlSocket::listen(life, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
@@ -104,6 +109,26 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("signal handlers", tasks.wait()).await;
     closed.remove();
     Ok(())
+}
+
+/// Removes the generations that nobody uses any more: of all homes that are known now, then of each whose
+/// process has ended. Ends with `work`.
+async fn keep_tidy(daemon: Arc<Daemon>, tasks: TaskTracker, work: CancellationToken) {
+    let Some(mut ends) = daemon.supervisor.ends() else { return };
+    let supervisor = daemon.supervisor.clone();
+    let in_use = InUse::new(move || supervisor.instances());
+    let tidy = |root: PathBuf| {
+        let (ctx, in_use) = (Ctx { cancel: work.child_token(), ..Ctx::new() }, in_use.clone());
+        let home = Home { root, models: PathBuf::new() };
+        // Each of its own: the lock of one home may be held for long.
+        tasks.spawn(async move { realize::tidy(&ctx, home, in_use).await });
+    };
+    let config = Arc::clone(&daemon.config);
+    let known = tokio::task::spawn_blocking(move || homes(&config)).await;
+    known.unwrap_or_default().into_iter().for_each(&tidy);
+    while let Some(Some(home)) = work.run_until_cancelled(ends.recv()).await {
+        tidy(home);
+    }
 }
 
 fn supervisor(config: &Config) -> Supervisor {

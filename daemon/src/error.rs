@@ -5,6 +5,7 @@ use crate::realize::job::JobError;
 use crate::resolve::ResolveError;
 use crate::run::{Failure, RunError};
 use crate::store::StoreError;
+use crate::store::commit::disk_remedy;
 use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
@@ -91,6 +92,11 @@ impl Error {
 
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
+        let disk = || (self.kind() == ErrorKind::Disk).then(|| disk_remedy(self)).flatten();
+        self.own_hint().or_else(|| disk().map(str::to_owned))
+    }
+
+    fn own_hint(&self) -> Option<String> {
         match self {
             Self::Spec(SpecError::NotFound { sought, .. }) => Some(format!(
                 "there is no {}; `comfyctl list` shows the versions there are",

@@ -9,7 +9,7 @@ mod group;
 mod lasting;
 mod open_files;
 
-pub use birth::{Birth, Effort, threads};
+pub use birth::{Birth, Effort, marked, threads};
 pub use lasting::Process;
 pub use open_files::raise_open_files;
 

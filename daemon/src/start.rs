@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::realize::job::Jobs;
-use crate::realize::{InUse, Realization, Request, clean};
+use crate::realize::{self, InUse, Realization, Request, clean};
 use crate::resolve::Mode;
 use crate::source::Sources;
 use crate::source::python::FOREIGN;
@@ -38,8 +38,8 @@ pub struct Starter {
 pub struct Wanted {
     /// Which version.
     pub target: Target,
-    /// Use only what is cached.
-    pub offline: bool,
+    /// What is allowed on the way.
+    pub mode: Mode,
     /// Where to reach it.
     pub address: Address,
     /// What it is claimed for.
@@ -89,19 +89,17 @@ impl Starter {
         Ok((loaded, home))
     }
 
-    /// Makes the request of a realize, for a call that may be offline for its own reasons, the daemon's
-    /// or the spec's.
+    /// Makes the request of a realize: what is allowed is what the call, the daemon and the spec allow.
     pub fn request(&self, loaded: &Loaded, home: Home, mode: Mode) -> Request {
-        let offline = mode.offline || self.sources.config.offline || loaded.spec.options.offline;
+        let (config, options) = (&self.sources.config, &loaded.spec.options);
+        let mode = Mode {
+            offline: mode.offline || config.offline || options.offline,
+            no_install_scripts: mode.no_install_scripts || realize::skips_scripts(config, &loaded.spec),
+            ..mode
+        };
         let supervisor = self.supervisor.clone();
         let in_use = InUse::new(move || supervisor.instances());
-        Request {
-            spec: Arc::new(loaded.spec.clone()),
-            home,
-            mode: Mode { offline, ..mode },
-            in_use,
-            background: false,
-        }
+        Request { spec: Arc::new(loaded.spec.clone()), home, mode, in_use, background: false }
     }
 
     /// Returns the version's ComfyUI: at once when it was found running a moment ago and nothing that
@@ -125,7 +123,7 @@ impl Starter {
         let (loaded, home) = self.load(&wanted.target)?;
         // Before the look: what changes meanwhile is seen by the next one.
         let stamps = Stamps::take(&self.sources.config, &wanted.target, &loaded, &home);
-        let request = self.request(&loaded, home, Mode { update: false, offline: wanted.offline });
+        let request = self.request(&loaded, home, wanted.mode);
         let (spec, in_use, offline) =
             (Arc::clone(&request.spec), request.in_use.clone(), request.mode.offline);
         let realization = self.jobs.realize(ctx, request).await?;

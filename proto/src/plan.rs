@@ -23,6 +23,9 @@ pub struct Plan {
     pub packages: PackagesStep,
     /// `install.py` files that would be run, in order.
     pub install_scripts: Vec<NodeDir>,
+    /// Custom nodes whose `install.py` is not run, as was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_install_scripts: Vec<NodeDir>,
     /// Models, in the lock's order.
     pub models: Vec<ModelStep>,
     /// Links that belong to the generation and the home.

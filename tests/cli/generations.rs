@@ -1,10 +1,13 @@
 //! Generations of a home: which one is current, which one was before, and what is never touched.
 
 use crate::client::{gate, machine};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use support::TestEnv;
+use support::pod::Pod;
+use support::process::{eventually, kill};
 
 #[test]
 fn the_generation_before_has_a_link_of_its_own() {
@@ -15,7 +18,7 @@ fn the_generation_before_has_a_link_of_its_own() {
     assert!(fs::symlink_metadata(&previous).is_err(), "there is none before the first one");
     env.comfy.commit(&[("new.txt", "1")]);
     let second = env.json(&["realize", "v", "--update"]);
-    let of = |name: &serde_json::Value| Path::new("generations").join(name.as_str().unwrap());
+    let of = |name: &Value| Path::new("generations").join(name.as_str().unwrap());
     assert_eq!(fs::read_link(&previous).unwrap(), of(&first["generation"]));
     assert_eq!(fs::read_link(env.home("v").join("current")).unwrap(), of(&second["generation"]));
 }
@@ -61,4 +64,70 @@ fn what_is_damaged_is_not_replaced_under_the_process_that_runs_it() {
     env.json(&["stop", "v"]);
     let again = env.json(&["realize", "v"]);
     assert_eq!((&again["outcome"], &again["generation"]), (&json!("realized"), &first["generation"]));
+}
+
+/// Realizes a version, has its ComfyUI run, and returns its generation.
+fn running(env: &TestEnv) -> Value {
+    env.write_spec("v", &env.spec());
+    let first = env.json(&["realize", "v"])["generation"].take();
+    env.json(&["ui", "v", "--detach"]);
+    first
+}
+
+fn stands(env: &TestEnv, generation: &Value) -> bool {
+    env.home("v").join("generations").join(generation.as_str().unwrap()).join("ComfyUI/main.py").is_file()
+}
+
+/// Updates a version twice, so that what was current is not even the one before.
+fn update_twice(env: &TestEnv, realize: impl Fn(&[&str]) -> Value) {
+    for text in ["1", "2"] {
+        env.comfy.commit(&[("new.txt", text)]);
+        assert_eq!(realize(&["realize", "v", "--update"])["outcome"], "realized");
+    }
+}
+
+#[test]
+fn what_runs_keeps_its_generation_which_goes_when_nobody_uses_it() {
+    let env = machine();
+    let first = running(&env);
+    update_twice(&env, |args| env.json(args));
+    assert!(stands(&env, &first), "it runs");
+    let instance = env.json(&["status"])["instances"][0].take();
+    assert_eq!((&instance["generation"], &instance["state"]["kind"]), (&first, &json!("ready")));
+    env.json(&["stop", "v"]);
+    eventually("the old generation goes", || !stands(&env, &first));
+    assert_eq!(fs::read_dir(env.home("v").join("generations")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_generation_that_another_daemon_runs_stays_and_goes_with_the_next_start_of_any() {
+    let env = machine();
+    let first = running(&env);
+    let pid = env.json(&["status"])["instances"][0]["state"]["pid"].as_u64().unwrap();
+    let pod = Pod::start(&env, "pod");
+    update_twice(&env, |args| pod.json(args));
+    assert!(stands(&env, &first), "another daemon runs it");
+    let daemon = env.json(&["status"])["pid"].as_u64().unwrap();
+    kill(u32::try_from(daemon).unwrap(), "KILL");
+    env.comfy.commit(&[("new.txt", "3")]);
+    pod.json(&["realize", "v", "--update"]);
+    assert!(stands(&env, &first), "its daemon was killed, and it runs on");
+    kill(u32::try_from(pid).unwrap(), "KILL");
+    let _other = Pod::start(&env, "other");
+    eventually("the old generation goes", || !stands(&env, &first));
+    let uses = fs::read_dir(env.home("v").join(".comfyd.uses")).unwrap().count();
+    assert_eq!(uses, 0, "and what said that it was used");
+}
+
+#[test]
+fn an_adopted_comfyui_keeps_its_generation() {
+    let env = machine();
+    let first = running(&env);
+    let daemon = env.json(&["status"])["pid"].as_u64().unwrap();
+    kill(u32::try_from(daemon).unwrap(), "KILL");
+    update_twice(&env, |args| env.json(args));
+    assert_eq!(env.json(&["status"])["instances"][0]["adopted"], true);
+    assert!(stands(&env, &first));
+    env.json(&["stop", "v"]);
+    eventually("the old generation goes", || !stands(&env, &first));
 }

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod background;
+mod canary;
 mod clean;
 mod client;
 mod crashes;
@@ -17,8 +18,12 @@ mod fetch_hosts;
 mod generations;
 mod gpus;
 mod home;
+mod hostile;
+mod hostile_scripts;
 mod hub_cache;
+mod install_scripts;
 mod interrupt;
+mod machine_disk;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;
 mod model_links;

@@ -68,6 +68,7 @@ pub(crate) fn spec() -> Spec {
     let options = Options {
         offline: true,
         skip_models: true,
+        no_install_scripts: true,
         exclude_newer: ExcludeNewer::At(moment()),
         conflicts: Conflicts::Warn,
         extra_args: texts(&["--fast"]),
@@ -181,6 +182,7 @@ pub(crate) fn plan() -> Plan {
         repositories: vec![repository],
         packages,
         install_scripts: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
+        skipped_install_scripts: vec![NodeDir::new("ComfyUI-Other").unwrap()],
         models: vec![model],
         links: vec![link],
         disk: vec![disk],
@@ -302,6 +304,7 @@ pub(crate) fn run() -> Run {
         output_dir: Some("/home/u/out".to_owned()),
         timeout_s: Some(600),
         offline: true,
+        no_install_scripts: true,
     }
 }
 

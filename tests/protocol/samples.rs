@@ -2,13 +2,13 @@
 
 use crate::golden::{Golden, golden, old as old_golden};
 use crate::sample_values::*;
-use proto::Lock;
 use proto::error::{ErrorData, ErrorKind};
 use proto::event::{ProgressEvent, TaskKind, TaskState, Unit};
 use proto::method::*;
 use proto::plan::*;
 use proto::rpc::{CancelParams, Message, RequestId, RpcError};
 use proto::spec::{Conflicts, ExcludeNewer, Severity};
+use proto::{Lock, NodeDir, Spec};
 
 /// All goldens.
 pub(crate) fn all() -> Vec<Golden> {
@@ -17,9 +17,9 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(other_verbs());
     all.extend(enums());
     all.extend([
-        golden("spec", &spec()),
+        golden("spec_without_scripts", &spec()),
         golden("lock_rolled_back", &lock()),
-        golden("plan_with_problems", &plan()),
+        golden("plan_without_scripts", &plan()),
     ]);
     all.extend(old());
     all
@@ -33,13 +33,21 @@ fn old() -> Vec<Golden> {
         old_golden::<Run>("run"),
         old_golden::<RunAnswer>("run_answer"),
         old_golden::<UiAnswer>("ui_answer"),
-        old_golden::<Realize>("realize"),
         old_golden::<StatusAnswer>("status_answer"),
-        old_golden::<StatusAnswer>("status_answer_with_gpus"),
         old_golden::<ProgressEvent>("progress_event"),
         old_golden::<Message>("message_notification"),
         old_golden::<ShowAnswer>("show_answer"),
         old_golden::<Lock>("lock"),
+        old_golden::<Spec>("spec"),
+        old_golden::<StatusAnswer>("status_answer_with_gpus"),
+        old_golden::<Plan>("plan_with_problems"),
+        old_golden::<GetPlan>("get_plan"),
+        old_golden::<Realize>("realize"),
+        old_golden::<RealizeAnswer>("realize_answer"),
+        old_golden::<Run>("run_job"),
+        old_golden::<Warm>("warm"),
+        old_golden::<Ui>("ui"),
+        old_golden::<Test>("test"),
         old_golden::<ResolveAnswer>("resolve_answer"),
         old_golden::<WarmAnswer>("warm_answer"),
         old_golden::<UiAnswer>("ui_answer_with_device"),
@@ -102,13 +110,21 @@ fn first_verbs() -> Vec<Golden> {
         changes: texts(&["ComfyUI: 1111111111 → 2222222222"]),
         warnings: texts(&["`commit` holds a branch"]),
     };
-    let realize = Realize { target: target(), offline: true, update: true, detach: true, background: true };
+    let realize = Realize {
+        target: target(),
+        offline: true,
+        no_install_scripts: true,
+        update: true,
+        detach: true,
+        background: true,
+    };
     let realize_answer = RealizeAnswer {
         version_id: id(),
         outcome: RealizeOutcome::Realized,
         home: "/volume/comfy-wan22".to_owned(),
         generation: "0f1e2d3c".to_owned(),
         missing: texts(&["model loras/a.safetensors"]),
+        skipped_install_scripts: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
         warnings: texts(&["numpy was left out"]),
         elapsed_ms: 61_234,
     };
@@ -117,14 +133,17 @@ fn first_verbs() -> Vec<Golden> {
         golden("hello_answer", &hello_answer),
         golden("resolve", &Resolve { target: target(), update: true, offline: false }),
         golden("resolve_answer_rolled_back", &resolve_answer),
-        golden("get_plan", &GetPlan { target: target(), offline: true, update: true }),
-        golden("realize_in_background", &realize),
-        golden("realize_answer", &realize_answer),
+        golden(
+            "get_plan_without_scripts",
+            &GetPlan { target: target(), offline: true, no_install_scripts: true, update: true },
+        ),
+        golden("realize_without_scripts", &realize),
+        golden("realize_answer_without_scripts", &realize_answer),
         golden("rollback", &Rollback { target: target() }),
         golden("rollback_answer", &rollback_answer()),
-        golden("run_job", &run()),
+        golden("run_job_without_scripts", &run()),
         golden("run_job_answer", &run_answer()),
-        golden("warm", &Warm { target: target(), offline: true }),
+        golden("warm_without_scripts", &Warm { target: target(), offline: true, no_install_scripts: true }),
         golden("warm_answer_rolled_back", &warm_answer()),
         golden("release", &Release { lease: "1f".to_owned() }),
         golden("release_answer", &ReleaseAnswer { released: true }),
@@ -132,7 +151,13 @@ fn first_verbs() -> Vec<Golden> {
 }
 
 fn other_verbs() -> Vec<Golden> {
-    let ui = Ui { target: target(), port: Some(8188), listen: Some("0.0.0.0".to_owned()), offline: true };
+    let ui = Ui {
+        target: target(),
+        port: Some(8188),
+        listen: Some("0.0.0.0".to_owned()),
+        offline: true,
+        no_install_scripts: true,
+    };
     let check = Check {
         name: "custom node ComfyUI-KJNodes".to_owned(),
         outcome: CheckOutcome::Failed,
@@ -152,9 +177,9 @@ fn other_verbs() -> Vec<Golden> {
         running: true,
     };
     vec![
-        golden("ui", &ui),
+        golden("ui_without_scripts", &ui),
         golden("ui_answer_rolled_back", &UiAnswer { instance: instance(), already_running: true }),
-        golden("test", &Test { target: target(), offline: true }),
+        golden("test_without_scripts", &Test { target: target(), offline: true, no_install_scripts: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
         golden("status", &Status {}),
         golden("status_answer_with_waits", &status_answer()),

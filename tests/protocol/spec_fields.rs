@@ -133,10 +133,10 @@ fn moments_of_exclude_newer() {
 #[test]
 fn other_options() {
     let options = clean(json!({"options": {
-        "offline": true, "skip_models": true, "conflicts": "warn", "extra_args": ["--fast", "a b"]
+        "offline": true, "skip_models": true, "no_install_scripts": true, "conflicts": "warn", "extra_args": ["--fast", "a b"]
     }}))
     .options;
-    assert!(options.offline && options.skip_models);
+    assert!(options.offline && options.skip_models && options.no_install_scripts);
     assert_eq!((options.conflicts, options.extra_args.len()), (Conflicts::Warn, 2));
     refused(json!({"options": {"conflicts": "ignore"}}), "options.conflicts", "write `error` or `warn`");
     for bad in ["", "a\0", "a\nb"] {

@@ -72,7 +72,9 @@ fn packages(plan: &Plan) -> String {
 
 fn scripts(plan: &Plan) -> String {
     let scripts: Vec<String> = plan.install_scripts.iter().map(|node| format!("{node}/install.py")).collect();
-    section("install scripts", 0, &items("  run  ", &scripts))
+    let skipped = plan.skipped_install_scripts.iter().map(|node| format!("{node}/install.py"));
+    let skipped: Vec<String> = skipped.collect();
+    section("install scripts", 0, &(items("  run  ", &scripts) + &items("  SKIP  ", &skipped)))
 }
 
 fn models(plan: &Plan) -> String {

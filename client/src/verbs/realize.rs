@@ -21,6 +21,9 @@ pub struct Args {
     /// Use only what is cached
     #[arg(long)]
     offline: bool,
+    /// Run no custom node's install.py; what they do is missing then
+    #[arg(long)]
+    no_install_scripts: bool,
     /// Let the daemon go on alone
     #[arg(long)]
     detach: bool,
@@ -35,15 +38,19 @@ pub struct Args {
 /// What the daemon answered.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let target = session.target(&args.version);
-    let (offline, update) = (session.offline(args.offline), args.update);
+    let Args { update, no_install_scripts, detach, background, .. } = *args;
+    let offline = session.offline(args.offline);
     if args.dry_run {
-        return dry_run(session, &GetPlan { target, offline, update });
+        return dry_run(session, &GetPlan { target, offline, no_install_scripts, update });
     }
-    let call = Realize { target, offline, update, detach: args.detach, background: args.background };
+    let call = Realize { target, offline, no_install_scripts, update, detach, background };
     ask(session, &call, |session, answer| {
         warn_all(session, &answer.warnings);
         for missing in &answer.missing {
             session.screen.warn(&format!("missing, and offline: {missing}"));
+        }
+        for node in &answer.skipped_install_scripts {
+            session.screen.note(&format!("{node}/install.py is not run"));
         }
         people(answer)
     })

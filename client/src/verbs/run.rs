@@ -41,6 +41,9 @@ pub struct Args {
     /// Use only what is cached
     #[arg(long)]
     offline: bool,
+    /// Run no custom node's install.py; what they do is missing then
+    #[arg(long)]
+    no_install_scripts: bool,
 }
 
 /// Runs the verb: paths of outputs on stdout, one a line, then values that are no files.
@@ -73,6 +76,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
         output_dir: args.output.as_deref().map(absolute).transpose()?,
         timeout_s: args.timeout.map(|limit| limit.as_secs()),
         offline: session.offline(args.offline),
+        no_install_scripts: args.no_install_scripts,
     };
     ask(session, &call, |session, answer| {
         warn_all(session, &answer.warnings);
@@ -232,6 +236,7 @@ mod tests {
             output_dir: None,
             timeout_s: Some(5),
             offline: false,
+            no_install_scripts: false,
         };
         let read: Run = serde_json::from_str(&serde_json::to_string(&call).unwrap()).unwrap();
         assert_eq!(read.workflow.get(), "{\"b\": 1, \"a\": 2}");

@@ -15,6 +15,9 @@ pub struct Args {
     /// Use only what is cached
     #[arg(long)]
     offline: bool,
+    /// Run no custom node's install.py; what they do is missing then
+    #[arg(long)]
+    no_install_scripts: bool,
 }
 
 /// Runs the verb. Checks that fail are an outcome, not a failure: the list is the result.
@@ -22,7 +25,11 @@ pub struct Args {
 /// # Errors
 /// What the daemon answered.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
-    let call = Test { target: session.target(&args.version), offline: session.offline(args.offline) };
+    let call = Test {
+        target: session.target(&args.version),
+        offline: session.offline(args.offline),
+        no_install_scripts: args.no_install_scripts,
+    };
     let answer = session.call(&call)?;
     let report = answer.read()?;
     if session.screen.json {

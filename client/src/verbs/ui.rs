@@ -22,6 +22,9 @@ pub struct Args {
     /// Use only what is cached
     #[arg(long)]
     offline: bool,
+    /// Run no custom node's install.py; what they do is missing then
+    #[arg(long)]
+    no_install_scripts: bool,
     /// Leave it running
     #[arg(long)]
     detach: bool,
@@ -39,6 +42,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
         port: args.port,
         listen: args.listen.clone(),
         offline: session.offline(args.offline),
+        no_install_scripts: args.no_install_scripts,
     };
     let answer = session.call(&call)?;
     let started = answer.read()?;

@@ -19,6 +19,9 @@ pub struct Args {
     /// Use only what is cached
     #[arg(long)]
     offline: bool,
+    /// Run no custom node's install.py; what they do is missing then
+    #[arg(long)]
+    no_install_scripts: bool,
     /// Stay, and keep others from ending it to make room, until Ctrl-C
     #[arg(long)]
     hold: bool,
@@ -29,7 +32,11 @@ pub struct Args {
 /// # Errors
 /// What the daemon answered, or that it went away while the claim was kept.
 pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
-    let call = Warm { target: session.target(&args.version), offline: session.offline(args.offline) };
+    let call = Warm {
+        target: session.target(&args.version),
+        offline: session.offline(args.offline),
+        no_install_scripts: args.no_install_scripts,
+    };
     let answer = session.call(&call)?;
     if session.screen.json {
         show_json(session, &answer)?;

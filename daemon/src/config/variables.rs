@@ -51,6 +51,7 @@ pub const VARIABLES: &[Variable] = &[
         "`/wheels` where it exists",
     ),
     variable("COMFY_OFFLINE", "`1`: use only what is cached", "off"),
+    variable("COMFYD_NO_INSTALL_SCRIPTS", "`1`: run no custom node's `install.py`", "off"),
     variable("HF_TOKEN", "sent to Hugging Face only", "the token that `hf auth login` left"),
     variable("HF_ENDPOINT", "a mirror of Hugging Face", "the Hub itself"),
     variable("CIVITAI_TOKEN", "sent to Civitai only", "none"),

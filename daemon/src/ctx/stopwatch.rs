@@ -5,18 +5,24 @@ use std::time::{Duration, Instant};
 /// A look counts for this at most.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Counts time between looks, [`LONGEST`] for each at most: a process that was frozen for minutes, or a clock that
-/// jumped, makes nothing look late that had no chance to be on time. Look at it once a second at least.
+/// Counts time between looks, so much for each at most: a process that was frozen for minutes, or a clock that
+/// jumped, makes nothing look late that had no chance to be on time.
 #[derive(Debug, Clone)]
 pub struct Stopwatch {
     last: Instant,
     total: Duration,
+    longest: Duration,
 }
 
 impl Stopwatch {
-    /// Begins to count.
+    /// Begins to count for one who looks once a second at least.
     pub fn start() -> Self {
-        Self { last: Instant::now(), total: Duration::ZERO }
+        Self::with_looks_within(LONGEST)
+    }
+
+    /// Begins to count for one who may take so long from one look to the next.
+    pub fn with_looks_within(longest: Duration) -> Self {
+        Self { last: Instant::now(), total: Duration::ZERO, longest }
     }
 
     /// Returns what was counted until now.
@@ -27,11 +33,11 @@ impl Stopwatch {
     /// Returns one that counted so much.
     #[cfg(test)]
     pub(crate) fn having(total: Duration) -> Self {
-        Self { last: Instant::now(), total }
+        Self { total, ..Self::start() }
     }
 
     fn look_at(&mut self, now: Instant) -> Duration {
-        self.total += now.saturating_duration_since(self.last).min(LONGEST);
+        self.total += now.saturating_duration_since(self.last).min(self.longest);
         self.last = now;
         self.total
     }

@@ -25,6 +25,8 @@ pub struct Effort {
     /// Differs for each program that the process executes one after another (where its stack begins, which
     /// is drawn by lot). Zero where the system does not tell.
     pub image: u64,
+    /// Whether it is stopped, as by SIGSTOP or a debugger.
+    pub is_stopped: bool,
 }
 
 impl Birth {
@@ -47,8 +49,25 @@ impl Effort {
     pub fn of(pid: u32) -> Result<Self> {
         let status = status(pid)?;
         let ticks = status.field(14)?.saturating_add(status.field(15)?);
-        Ok(Self { ticks, major_faults: status.field(12)?, image: status.field(28)? })
+        let (major_faults, image) = (status.field(12)?, status.field(28)?);
+        Ok(Self { ticks, major_faults, image, is_stopped: status.is_stopped() })
     }
+}
+
+/// Returns the leaders of process groups that were started with a variable of this value, and whose program's
+/// first argument ends so. Blocks for a look at each process; those of other users are passed over.
+pub fn marked(name: &str, value: &str, argument: &str) -> Vec<Birth> {
+    let mark = format!("{name}={value}");
+    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let is_marked = |pid: &u32| {
+        let (vars, args) = (read(*pid, "environ"), read(*pid, "cmdline"));
+        vars.split(|byte| *byte == 0).any(|var| var == mark.as_bytes())
+            && args.split(|byte| *byte == 0).nth(1).is_some_and(|arg| arg.ends_with(argument.as_bytes()))
+            && status(*pid).is_ok_and(|status| status.leads_its_group(*pid))
+    };
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(is_marked).filter_map(|pid| Birth::of(pid).ok()).collect()
 }
 
 /// Returns the threads of a process; none when there is no such process. Blocks for a moment.
@@ -71,6 +90,11 @@ impl Status {
     /// Tells whether the process lives and leads the group of its own number.
     pub(super) fn leads_its_group(&self, pid: u32) -> bool {
         !self.0.starts_with(['Z', 'X']) && self.field(5).is_ok_and(|group| group == u64::from(pid))
+    }
+
+    /// Tells whether the process is stopped, by a signal or a tracer.
+    fn is_stopped(&self) -> bool {
+        self.0.starts_with(['T', 't'])
     }
 
     /// Returns a field by its number in proc_pid_stat(5).

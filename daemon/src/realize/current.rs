@@ -5,11 +5,15 @@
 //! generation, which no link names, may be the wanted one. So nothing is removed then. Everything here
 //! blocks, and is called with the home's file lock held.
 
-use super::InUse;
 use super::record::Record;
+use super::{InUse, LOCK_DEADLINE};
+use crate::ctx::Ctx;
 use crate::failpoint;
+use crate::store::commit::StagingDir;
+use crate::store::file_lock::FileLock;
 use crate::store::inspect::linked_generation;
 use crate::store::places::Home;
+use crate::store::uses::uses;
 use crate::store::{StoreError, commit, tree};
 
 /// Makes a generation current, and the one that was so far the previous one.
@@ -23,7 +27,6 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
         Some(name) if Record::complete(&home.generation(&name))?.is_some() => {
             hit("current.previous", home)?;
             commit::symlink(&Home::link_to(&name), &home.previous())?;
-            commit::step("generation.flip", "make current", &home.generation(generation))?;
         }
         _ if linked_generation(&home.previous()).is_some_and(|name| name == generation) => {
             let link = home.previous();
@@ -39,31 +42,73 @@ fn hit(place: &'static str, home: &Home) -> Result<(), StoreError> {
     failpoint::hit(place).map_err(StoreError::at("link", home.current()))
 }
 
-/// Removes the generations that are neither current nor previous and that nobody runs.
+/// Removes the generations that are neither current nor previous and that nobody uses, here or on another
+/// machine of the volume.
 ///
 /// # Errors
 /// When the disk refuses.
 pub(super) fn prune(home: &Home, in_use: &InUse) -> Result<(), StoreError> {
-    let (current, previous) = (linked_generation(&home.current()), linked_generation(&home.previous()));
-    // Without a current one, or in the middle of a change, nobody knows which of the others is wanted.
-    if current.is_none() || current == previous {
-        return Ok(());
-    }
-    for name in tree::published(&home.generations())? {
-        let is_named = [&current, &previous].into_iter().any(|kept| kept.as_ref() == Some(&name));
-        if !is_named && in_use.runs(&home.generation(&name)).is_none() {
-            tracing::info!(generation = %home.generation(&name).display(), "removing what nobody uses");
-            commit::step("generation.prune", "remove", &home.generation(&name))?;
-            tree::remove_tree(&home.generation(&name))?;
+    for name in unneeded(home, in_use)? {
+        let dir = home.generation(&name);
+        let aside = StagingDir::beside(&dir);
+        commit::step("generation.prune", "remove", &dir)?;
+        commit::publish(&dir, aside.path())?;
+        // Who came meanwhile said so before it looked for the generation.
+        if is_used(home, &name, in_use)? {
+            commit::publish_dir(aside.path(), &dir)?;
+        } else {
+            tracing::info!(generation = %dir.display(), "removing what nobody uses");
         }
     }
     Ok(())
+}
+
+/// Prunes a home for good order, when a process of it ended or the daemon begins. Takes the home's lock only where
+/// something is to be removed. Cancel-safe.
+pub async fn tidy(ctx: &Ctx, home: Home, in_use: InUse) {
+    let looked = (home.clone(), in_use.clone());
+    let is_tidy = move || unneeded(&looked.0, &looked.1).is_ok_and(|names| names.is_empty());
+    if tokio::task::spawn_blocking(is_tidy).await.unwrap_or(true) {
+        return;
+    }
+    let what = home.root.display().to_string();
+    let Ok(lock) = FileLock::take(ctx, home.lock(), &what, LOCK_DEADLINE).await else { return };
+    let tidy = move || {
+        let _lock = lock;
+        prune(&home, &in_use)
+    };
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(tidy).await {
+        tracing::warn!(home = what, %error, source = %error.source, "old generations are not removed");
+    }
+}
+
+fn unneeded(home: &Home, in_use: &InUse) -> Result<Vec<String>, StoreError> {
+    let (current, previous) = (linked_generation(&home.current()), linked_generation(&home.previous()));
+    // Without a current one, or in the middle of a change, nobody knows which of the others is wanted.
+    if current.is_none() || current == previous {
+        return Ok(Vec::new());
+    }
+    let mut names = tree::published(&home.generations())?;
+    names.retain(|name| ![&current, &previous].into_iter().any(|kept| kept.as_ref() == Some(name)));
+    let mut unneeded = Vec::new();
+    for name in names {
+        if !is_used(home, &name, in_use)? {
+            unneeded.push(name);
+        }
+    }
+    Ok(unneeded)
+}
+
+fn is_used(home: &Home, name: &str, in_use: &InUse) -> Result<bool, StoreError> {
+    let runs = in_use.runs(&home.generation(name)).is_some();
+    Ok(runs || uses(home)?.iter().any(|(generation, _)| generation == name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::places::generation;
+    use crate::store::uses::Use;
     use crate::store::write_json;
     use std::path::Path;
 
@@ -125,6 +170,10 @@ mod tests {
         prune(&home, &unused).unwrap();
         assert_eq!(left(), ["a", "b", "c"], "in the middle of a change");
         commit::symlink(&Home::link_to("a"), &home.previous()).unwrap();
+        let used = Use::take(&home, "c", std::process::id()).unwrap();
+        prune(&home, &unused).unwrap();
+        assert_eq!(left(), ["a", "b", "c"], "someone uses it");
+        drop(used);
         prune(&home, &unused).unwrap();
         assert_eq!(left(), ["a", "b"]);
     }

@@ -14,7 +14,8 @@ use crate::source::python::{self, Build, InstallScript};
 use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
 use crate::store::places::generation as names;
-use crate::store::tree;
+use crate::store::uses::Use;
+use crate::store::{StoreError, tree};
 use futures_util::FutureExt as _;
 use proto::event::{TaskKind, Unit};
 use proto::plan::PackagesAction;
@@ -57,6 +58,7 @@ pub async fn execute(ctx: &Ctx, work: Arc<Work>) -> Result<(), RealizeError> {
     let ctx = ctx.child();
     // Fires on the first error, or when nobody waits any more: blocking siblings see it too.
     let _stop = ctx.cancel.clone().drop_guard();
+    let _use = using(&work, work.layout.generation.clone()).await?;
     tokio::try_join!(code(&ctx, &work), models::fetch(&ctx, &work))?;
     still_ours(&work).await?;
     blocking(&work, generation::make_links).await?;
@@ -138,6 +140,7 @@ async fn environment(ctx: &Ctx, work: &Arc<Work>, venv: &Path) -> Result<(), Rea
         task.detail("linking the packages of an earlier generation");
         let from = work.layout.home.generation(other).join(names::VENV);
         let to = venv.to_owned();
+        let _use = using(work, other.clone()).await?;
         blocking(work, move |_| tree::link_tree(&from, &to)).await?;
         task.done(format!("{} packages, shared with generation {other}", work.plan.packages.count));
         return Ok(());
@@ -171,6 +174,13 @@ async fn install_scripts(ctx: &Ctx, work: &Work, generation_dir: &Path) -> Resul
         task.done("");
     }
     Ok(())
+}
+
+/// Keeps a generation from being removed while it is made current or copied from.
+async fn using(work: &Arc<Work>, generation: String) -> Result<Option<Use>, RealizeError> {
+    let take =
+        move |work: &Work| Ok::<_, StoreError>(Use::take(&work.layout.home, &generation, std::process::id()));
+    blocking(work, take).await
 }
 
 /// Asks before what others would notice: who stood still for long may have been passed over.

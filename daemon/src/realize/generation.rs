@@ -9,6 +9,7 @@ use super::{RealizeError, current};
 use crate::source::python::Proof;
 use crate::store::places::{generation, relative};
 use crate::store::sweep::sweep;
+use crate::store::uses::{User, uses};
 use crate::store::{self, StoreError, commit, inspect};
 use std::path::Path;
 
@@ -84,13 +85,15 @@ pub(super) fn publish(work: &Work, staging: &Path, proof: &Proof) -> Result<(), 
 /// Refuses to replace a damaged generation that a process runs: it would load the rest of its modules from
 /// a directory that is gone.
 pub(super) fn check_unused(work: &Work) -> Result<(), RealizeError> {
-    let dir = work.layout.generation_dir();
-    match work.in_use.runs(&dir) {
-        Some(version) if dir.exists() => {
-            Err(RealizeError::Damaged { generation: dir.display().to_string(), version })
-        }
-        _ => Ok(()),
+    let (home, name) = (&work.layout.home, &work.layout.generation);
+    let dir = home.generation(name);
+    let here = work.in_use.runs(&dir).is_some();
+    let is_used = here || uses(home)?.iter().any(|(used, user)| used == name && *user == User::Other);
+    if is_used && dir.exists() {
+        let version = work.lock.version_id.clone();
+        return Err(RealizeError::Damaged { generation: dir.display().to_string(), version });
     }
+    Ok(())
 }
 
 /// Takes away the links of nodes whose `install.py` is to be run: if it fails, or is killed, the lack of

@@ -6,6 +6,7 @@
 
 use super::{Realization, RealizeError, Request, realize};
 use crate::ctx::{Ctx, Foreground};
+use crate::resolve::Mode;
 use crate::source::Sources;
 use crate::store;
 use proto::VersionId;
@@ -26,8 +27,7 @@ struct Key {
     home: PathBuf,
     models: PathBuf,
     spec: String,
-    update: bool,
-    offline: bool,
+    mode: Mode,
 }
 
 /// The realizes under way. Cheap to clone.
@@ -136,8 +136,7 @@ impl Jobs {
             home: request.home.root.clone(),
             models: request.home.models.clone(),
             spec: store::digest(&*request.spec),
-            update: request.mode.update,
-            offline: request.mode.offline,
+            mode: request.mode,
         };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if !request.background {

@@ -5,6 +5,7 @@
 //! a running ComfyUI.
 
 use super::model_paths::STANDARD;
+use super::plan::scripts;
 use crate::config::Config;
 use crate::store::digest;
 use crate::store::places::{Home, generation, node_checkout, relative};
@@ -45,8 +46,9 @@ pub struct Link {
 }
 
 impl Layout {
-    /// Lays a lock out under a home.
-    pub fn new(config: &Config, home: Home, lock: &Lock) -> Self {
+    /// Lays a lock out under a home. An environment in which no `install.py` was run is another one, where there
+    /// is any; it is installed anew, for what a script has left in one may be anything.
+    pub fn new(config: &Config, home: Home, lock: &Lock, no_install_scripts: bool) -> Self {
         let folders = lock.models.iter().filter_map(|model| model.target.folder());
         let folders: BTreeSet<String> =
             folders.filter(|name| !STANDARD.contains(name)).map(str::to_owned).collect();
@@ -55,7 +57,7 @@ impl Layout {
             .iter()
             .map(|node| node_checkout(config, &node.repo.repo, &node.repo.commit))
             .collect();
-        let venv = venv_digest(lock);
+        let venv = venv_digest(lock, no_install_scripts);
         let nodes: Vec<_> =
             lock.custom_nodes.iter().map(|n| (&n.dir, &n.repo.repo, &n.repo.commit)).collect();
         let name = digest(&(LAYOUT, &lock.comfy.repo, &lock.comfy.commit, nodes, &venv, &folders));
@@ -75,7 +77,7 @@ impl Layout {
 }
 
 /// The environment depends on the packages and on what `install.py` files do to it.
-fn venv_digest(lock: &Lock) -> String {
+fn venv_digest(lock: &Lock, no_install_scripts: bool) -> String {
     #[derive(Serialize)]
     struct Inputs<'a> {
         layout: u32,
@@ -83,7 +85,7 @@ fn venv_digest(lock: &Lock) -> String {
         packages: Vec<(&'a str, &'a [String])>,
         install_scripts: Vec<(&'a str, &'a str)>,
     }
-    let scripts = lock.custom_nodes.iter().filter(|node| node.install_script);
+    let scripts = scripts(lock).filter(|_| !no_install_scripts);
     digest(&Inputs {
         layout: LAYOUT,
         python: &lock.python.version,

@@ -3,6 +3,7 @@
 //! `layout` says how a lock lies on disk, `snapshot` looks at what is there, `plan` compares the two,
 //! `execute` makes the difference go away; `job` lets all who ask at once share one such run.
 
+use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::resolve::{Mode, Resolution, resolve};
 use crate::source::Sources;
@@ -12,6 +13,7 @@ use crate::store::places::Home;
 use crate::store::places::generation as names;
 use crate::store::{self, StoreError};
 pub use clean::clean;
+pub use current::tidy;
 pub use error::RealizeError;
 pub use in_use::InUse;
 pub use rollback::{RolledBack, rollback};
@@ -21,7 +23,7 @@ use layout::Layout;
 use plan::{Disk, Facts, Rules, is_built};
 use proto::method::RealizeOutcome;
 use proto::plan::RepositoryAction;
-use proto::{Lock, Plan, Spec};
+use proto::{Lock, NodeDir, Plan, Spec};
 use record::Record;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +77,8 @@ pub struct Realization {
     pub layout: Layout,
     /// What offline mode could not find.
     pub missing: Vec<String>,
+    /// Custom nodes whose `install.py` was not run, as was asked.
+    pub skipped_install_scripts: Vec<NodeDir>,
     /// What people should know.
     pub warnings: Vec<String>,
 }
@@ -196,7 +200,8 @@ fn check_owner(home: &Home, spec: &Spec) -> Result<(), RealizeError> {
 }
 
 fn rules(request: &Request) -> Rules {
-    Rules { offline: request.mode.offline, skip_models: request.spec.options.skip_models }
+    let Mode { offline, no_install_scripts, .. } = request.mode;
+    Rules { offline, no_install_scripts, skip_models: request.spec.options.skip_models }
 }
 
 impl View {
@@ -209,7 +214,7 @@ impl View {
         let (sources, home, rules) = (sources.clone(), request.home.clone(), rules(request));
         let compare = move || {
             let lock = &resolution.lock;
-            let layout = Layout::new(&sources.config, home, lock);
+            let layout = Layout::new(&sources.config, home, lock, rules.no_install_scripts);
             let (disk, known) = snapshot::snapshot(&sources, lock, &layout, rules)?;
             let plan = plan::plan(lock, &layout, &disk, rules, &facts);
             Ok(Self { resolution, layout, disk, known, facts, plan })
@@ -232,17 +237,27 @@ impl View {
 
     fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
         let Self { resolution, layout, plan, known, .. } = self;
-        if resolution.is_new && resolution.missing.is_empty() && !is_built(&plan) {
-            // The generation stays; the lock it carries for other machines is a newer one.
-            store::write_json(&layout.generation_dir().join(names::LOCK), &resolution.lock)?;
+        if resolution.missing.is_empty() && !is_built(&plan) {
+            // The generation stays. The lock it carries for other machines may be an older one, or damaged.
+            let path = layout.generation_dir().join(names::LOCK);
+            if resolution.is_new || store::read_json::<Lock>(&path)?.is_none() {
+                store::write_json(&path, &resolution.lock)?;
+            }
         }
         let mut missing = plan.missing;
         missing.extend(resolution.missing);
         let mut warnings = resolution.warnings;
         warnings.extend(plan.warnings);
         warnings.extend(known.warning);
-        Ok(Realization { outcome, lock: Arc::new(resolution.lock), layout, missing, warnings })
+        let skipped_install_scripts = plan.skipped_install_scripts;
+        let lock = Arc::new(resolution.lock);
+        Ok(Realization { outcome, lock, layout, missing, skipped_install_scripts, warnings })
     }
+}
+
+/// Tells whether the daemon or the spec says that no `install.py` is run.
+pub fn skips_scripts(config: &Config, spec: &Spec) -> bool {
+    config.no_install_scripts || spec.options.no_install_scripts
 }
 
 /// Tells in words what keeps a pinned version from being realized; nothing when it is. No network, no
@@ -251,8 +266,10 @@ impl View {
 /// # Errors
 /// When the disk cannot be looked at.
 pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Vec<String>, StoreError> {
-    let rules = Rules { offline: spec.options.offline, skip_models: spec.options.skip_models };
-    let layout = Layout::new(&sources.config, home.clone(), lock);
+    let no_install_scripts = skips_scripts(&sources.config, spec);
+    let rules =
+        Rules { offline: spec.options.offline, skip_models: spec.options.skip_models, no_install_scripts };
+    let layout = Layout::new(&sources.config, home.clone(), lock, no_install_scripts);
     let (disk, _) = snapshot::snapshot(sources, lock, &layout, rules)?;
     Ok(plan::lacks(&plan::plan(lock, &layout, &disk, rules, &Facts::default())))
 }

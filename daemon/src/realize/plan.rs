@@ -8,6 +8,7 @@ use super::layout::Layout;
 use crate::source::model::hub_cache::Cached;
 use crate::source::model::links::Files;
 use crate::store::inspect::{Quota, Space};
+use proto::lock::LockedNode;
 use proto::plan::{
     LinkStep, ModelAction, ModelStep, PackagesAction, PackagesStep, Plan, Problem, RepositoryAction,
     RepositoryStep,
@@ -57,6 +58,8 @@ pub struct Rules {
     pub offline: bool,
     /// Models are left alone.
     pub skip_models: bool,
+    /// No custom node's `install.py` may be run.
+    pub no_install_scripts: bool,
 }
 
 /// What is on the disk, as far as a plan needs to know. Made by `snapshot`.
@@ -115,7 +118,12 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, facts: &Fac
     let (models, mut warnings) = models::steps(lock, disk, rules, facts);
     warnings.extend(facts.warnings.iter().cloned());
     let links = links(layout, disk, &repositories[1..]);
-    let install_scripts = install_scripts(lock, layout, disk, (&packages.action, &repositories[1..]));
+    let mut install_scripts = install_scripts(lock, layout, disk, (&packages.action, &repositories[1..]));
+    let mut skipped_install_scripts = Vec::new();
+    if rules.no_install_scripts {
+        install_scripts.clear();
+        skipped_install_scripts = scripts(lock).map(|node| node.dir.clone()).collect();
+    }
     let missing = missing(&repositories, &models);
     let ready = packages.action == PackagesAction::Present
         && repositories
@@ -136,6 +144,7 @@ pub fn plan(lock: &Lock, layout: &Layout, disk: &Disk, rules: Rules, facts: &Fac
         repositories,
         packages,
         install_scripts,
+        skipped_install_scripts,
         models,
         links,
         missing,
@@ -229,6 +238,11 @@ fn links(layout: &Layout, disk: &Disk, nodes: &[RepositoryStep]) -> Vec<LinkStep
 
 fn shown_link(home: &Path, link: &Path) -> String {
     link.strip_prefix(home).unwrap_or(link).display().to_string()
+}
+
+/// Returns the custom nodes that bring an `install.py`.
+pub fn scripts(lock: &Lock) -> impl Iterator<Item = &LockedNode> {
+    lock.custom_nodes.iter().filter(|node| node.install_script)
 }
 
 /// `install.py` changes both the environment and the node's own directory: it is run where either is new.

@@ -7,7 +7,7 @@
 
 use super::layout::Layout;
 use super::record::Record;
-use super::{LOCK_DEADLINE, RealizeError, check_owner, current};
+use super::{LOCK_DEADLINE, RealizeError, check_owner, current, skips_scripts};
 use crate::ctx::Ctx;
 use crate::failpoint;
 use crate::resolve::{self, changes};
@@ -90,10 +90,11 @@ fn go_back(sources: &Sources, spec: &Spec, home: &Home) -> Result<RolledBack, Re
     current::flip(home, &to)?;
     let left = store::read_json::<Lock>(&home.generation(&from).join(generation::LOCK))?;
     let changes = left.or(present).map(|old| changes(&old, &lock)).unwrap_or_default();
-    let is_same = Layout::new(&sources.config, home.clone(), &lock).generation == to;
+    let no_scripts = skips_scripts(&sources.config, spec);
+    let is_same = Layout::new(&sources.config, home.clone(), &lock, no_scripts).generation == to;
     let warnings = if is_same { Vec::new() } else { vec![OTHER_RULES.to_owned()] };
     Ok(RolledBack { generation: to, previous: from, forward, changes, warnings })
 }
 
-const OTHER_RULES: &str = "this generation was made by other rules (an earlier comfyd): the next realize makes \
+const OTHER_RULES: &str = "this generation was made by other rules (an earlier comfyd, or `--no-install-scripts`): the next realize makes \
                            another one from the same pins";

@@ -22,12 +22,14 @@ pub use changes::changes;
 pub use present::{is_usable, next_moment, spec_digest, valid_lock};
 
 /// What the request allows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Mode {
     /// Pin everything anew.
     pub update: bool,
     /// Nothing may be fetched.
     pub offline: bool,
+    /// No custom node's `install.py` may be run. Pins are the same.
+    pub no_install_scripts: bool,
 }
 
 /// What is to be pinned, from what.

@@ -47,9 +47,14 @@ pub fn next_moment(before: Option<&Lock>, home: &Home) -> Result<Timestamp, Stor
     Ok(next.map_or_else(Timestamp::now, |next| next.max(Timestamp::now())))
 }
 
-/// Tells whether a lock is one of this version, in the form of this comfyd.
+/// Tells whether a lock is one of this version, in the form of this comfyd. One that is not is named in the log.
 pub fn is_usable(lock: &Lock, spec: &Spec) -> bool {
-    lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id
+    let is_usable = lock.schema_version == LOCK_SCHEMA_VERSION && lock.version_id == spec.version_id;
+    if !is_usable {
+        let (version, of, format) = (&spec.version_id, &lock.version_id, lock.schema_version);
+        tracing::warn!(lock = %format!("{version}.lock.json"), %of, format, "ignoring a lock of another version or format");
+    }
+    is_usable
 }
 
 /// Returns the lock in the user's cache; else the copy that the volume's home carries, so that a version

@@ -180,7 +180,8 @@ impl Workflows {
             let worked = work.run(&ctx, &shared, &turns, |now| *lock(&state) = now).await;
             sender.send_replace(Some(worked.map(Arc::new).map_err(Arc::new)));
             if sweeps {
-                blocking(move || shared.records.sweep()).await;
+                let live = lock(&shared.live).jobs.keys().cloned().collect();
+                blocking(move || shared.records.sweep(&live)).await;
             }
         });
         Ok(job)

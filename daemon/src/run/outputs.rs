@@ -3,11 +3,11 @@
 
 use super::RunError;
 use crate::comfy::{Comfy, FileRef, History};
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step, sync_file};
+use crate::store::commit::{StoreError, create_dir_all, publish_new, staging_path, step, sync_file};
+use crate::store::sweep::sweep;
 use crate::supervise::blocking;
 use proto::method::{Output, OutputFile};
 use serde_json::Value;
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 /// Returns every output of a prompt, in the order of nodes and keys. With `output_dir`, files are
@@ -128,49 +128,43 @@ async fn write_value(dir: PathBuf, node: &str, kind: &str, value: &Value) -> Res
     Ok(())
 }
 
-/// A name in the output directory that is ours, held by an empty file until its content is whole.
+/// A file that is to get a name in the output directory once it is whole. Dropping it gives it up.
 struct Claim {
-    path: PathBuf,
+    wanted: PathBuf,
     staging: PathBuf,
-    filled: bool,
 }
 
 impl Claim {
-    /// Takes `wanted`, or the first free one of `<name>_2.<ext>`, `<name>_3.<ext>`, …: what an earlier
-    /// job left there stays. Blocks.
+    /// Makes ready for a file that is to be called `wanted`. Blocks.
     fn take(wanted: &Path) -> Result<Self, StoreError> {
-        create_dir_all(wanted.parent().unwrap_or(Path::new("/")))?;
-        let mut path = wanted.to_owned();
-        for number in 2.. {
-            match File::create_new(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    path = numbered(wanted, number);
-                }
-                Err(error) => return Err(StoreError::at("create", path)(error)),
-                Ok(_) => break,
-            }
-        }
-        Ok(Self { staging: staging_path(&path), path, filled: false })
+        let dir = wanted.parent().unwrap_or(Path::new("/"));
+        create_dir_all(dir)?;
+        // No daemon knows these places before a job names them.
+        sweep(dir);
+        Ok(Self { staging: staging_path(wanted), wanted: wanted.to_owned() })
     }
 
-    /// Lets `write` write the content aside, then puts it under the name. Blocks.
-    fn fill(mut self, write: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<PathBuf, StoreError> {
+    /// Lets `write` write the content aside, then puts it under the name, or the first free one of
+    /// `<name>_2.<ext>`, `<name>_3.<ext>`, …: what an earlier job left there stays. Blocks.
+    fn fill(self, write: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<PathBuf, StoreError> {
         write(&self.staging)?;
         sync_file(&self.staging)?;
-        step("output.publish", "publish", &self.path)?;
-        publish(&self.staging, &self.path)?;
-        self.filled = true;
-        Ok(self.path.clone())
+        step("output.publish", "publish", &self.wanted)?;
+        let mut path = self.wanted.clone();
+        for number in 2.. {
+            if publish_new(&self.staging, &path)? {
+                break;
+            }
+            path = numbered(&self.wanted, number);
+        }
+        Ok(path)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.filled {
-            // Best effort: the error that matters is on its way already.
-            std::fs::remove_file(&self.staging).ok();
-            std::fs::remove_file(&self.path).ok();
-        }
+        // Best effort: gone where it was published, and swept later where it resists.
+        std::fs::remove_file(&self.staging).ok();
     }
 }
 

@@ -9,6 +9,7 @@ use crate::store::commit::{create_dir_all, replace_file, step};
 use crate::store::{digest, read_json};
 use proto::method::RunAnswer;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -70,7 +71,9 @@ impl Records {
         let path = self.path(key);
         let record = read_json::<Record>(&path);
         let record = record.inspect_err(|error| tracing::warn!(%error, "a job's record is ignored"));
-        record.ok().flatten().filter(|record| record.schema_version == SCHEMA && !is_old(&path))
+        let record = record.ok().flatten().filter(|record| record.schema_version == SCHEMA);
+        // One that was posted is as old as ComfyUI says: a clock that jumped must not have it posted again.
+        record.filter(|record| record.answer.is_none() || !is_old(&path))
     }
 
     /// Writes a record. It survives the end of this process, and need not survive the machine's, which
@@ -94,14 +97,16 @@ impl Records {
         std::fs::remove_file(self.path(key)).ok();
     }
 
-    /// Forgets jobs that are old, or too many, and removes the inputs that a killed daemon left. Blocks.
-    pub(super) fn sweep(&self) {
+    /// Forgets jobs that are old, or too many, and removes the inputs that a killed daemon left. Those whose
+    /// keys are `live` are under way, whatever the clock says. Blocks.
+    pub(super) fn sweep(&self, live: &HashSet<String>) {
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
         let dated = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
         let mut known: Vec<_> = entries.flatten().filter_map(dated).collect();
         known.sort_by(|a, b| b.cmp(a));
         for (number, (_, path)) in known.iter().enumerate() {
-            if number < MOST && !is_old(path) {
+            let is_live = path.file_stem().is_some_and(|key| live.contains(&*key.to_string_lossy()));
+            if is_live || (number < MOST && !is_old(path)) {
                 continue;
             }
             if let Ok(Some(record)) = read_json::<Record>(path) {
@@ -136,12 +141,14 @@ mod tests {
         let record = Record::posted("c".into(), "p".into(), vec![input.clone()]);
         records.write("k", &record);
         records.write("l", &record);
-        assert_eq!(records.find("k"), Some(record));
+        assert_eq!(records.find("k"), Some(record.clone()));
         assert_eq!(records.find("m"), None);
         let long_ago = FileTimes::new().set_modified(SystemTime::now() - KNOWN * 2);
         File::options().write(true).open(records.path("k")).unwrap().set_times(long_ago).unwrap();
-        assert_eq!(records.find("k"), None);
-        records.sweep();
+        assert_eq!(records.find("k"), Some(record), "it may still run");
+        records.sweep(&HashSet::from(["k".to_owned()]));
+        assert!(records.path("k").exists() && input.exists(), "a clock that jumped ends no job");
+        records.sweep(&HashSet::new());
         assert!(records.find("l").is_some() && !records.path("k").exists() && !input.exists());
         std::fs::write(records.path("l"), "{").unwrap();
         assert_eq!(records.find("l"), None, "half a record is none");

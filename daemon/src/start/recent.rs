@@ -9,6 +9,7 @@
 use super::{Started, Wanted};
 use crate::config::Config;
 use crate::realize::Realization;
+use crate::resolve::Mode;
 use crate::store::places::{self, Home};
 use crate::store::specs::{self, Loaded};
 use crate::supervise::{Ready, millis};
@@ -34,7 +35,7 @@ pub(super) struct Recent {
     found: Mutex<HashMap<Key, Found>>,
 }
 
-type Key = (Target, bool);
+type Key = (Target, Mode);
 
 #[derive(Debug, Clone)]
 struct Found {
@@ -51,7 +52,7 @@ impl Recent {
     /// three names.
     pub(super) fn find(&self, wanted: &Wanted) -> Option<Started> {
         let began = Instant::now();
-        let key = (wanted.target.clone(), wanted.offline);
+        let key = (wanted.target.clone(), wanted.mode);
         let found = self.lock().get(&key).cloned()?;
         if !found.stamps.still_hold() || self.is_due(&key, began) {
             return None;
@@ -83,7 +84,7 @@ impl Recent {
         if all.len() >= KEPT {
             all.clear();
         }
-        all.insert((wanted.target.clone(), wanted.offline), found);
+        all.insert((wanted.target.clone(), wanted.mode), found);
     }
 
     /// Tells whether a full look is due, and leaves it to the one who was told so.

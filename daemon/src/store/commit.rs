@@ -7,6 +7,7 @@
 use super::owner;
 use super::places::relative;
 use crate::failpoint;
+use std::error::Error;
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -40,6 +41,32 @@ impl StoreError {
 /// The refusal that a test asked for, as a failure to `attempt` on `path`.
 pub fn step(name: &'static str, attempt: &'static str, path: &Path) -> Result<(), StoreError> {
     failpoint::hit(name).map_err(|source| StoreError { attempt, path: path.to_owned(), source })
+}
+
+/// What disks refuse with, in the words of errno(3), which uv and git say too, and what helps.
+const REMEDIES: [(&str, &str); 6] = [
+    (
+        "No space left on device",
+        "free some space there, or name a place on another disk; what is done already is kept",
+    ),
+    ("Disk quota exceeded", "free some space there, or have the quota raised; what is done already is kept"),
+    ("Read-only file system", "mount it writable, or name a place on another disk"),
+    ("Permission denied", "let the user that comfyd runs as write there, or name another place"),
+    ("Operation not permitted", "let the user that comfyd runs as write there, or name another place"),
+    (
+        "Input/output error",
+        "the disk or its network fails, and the kernel's log says more; try again when it works",
+    ),
+];
+
+/// Returns what helps where a disk refused, as the error or one of its causes says.
+pub fn disk_remedy(error: &dyn Error) -> Option<&'static str> {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    REMEDIES.iter().find(|(words, _)| text.contains(words)).map(|(_, remedy)| *remedy)
 }
 
 /// Marks names that are not published: readers skip them, restarts remove them. The process that made one
@@ -76,10 +103,15 @@ pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
     path.ancestors().take(missing).try_for_each(sync_parent)
 }
 
-/// Replaces a small file as a whole: old content or new, never a mixture. Creates parents. Blocks.
+/// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents, and
+/// removes a directory that has its name. Blocks.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     if let Some(parent) = path.parent() {
         create_dir_all(parent)?;
+    }
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        tracing::warn!(path = %path.display(), "removing a directory in a file's place");
+        remove_dir(path)?;
     }
     replace_file(path, content, true)
 }
@@ -118,6 +150,28 @@ pub fn create_file(path: &Path, content: &[u8]) -> Result<bool, StoreError> {
     });
     std::fs::remove_file(&staging).ok();
     created
+}
+
+/// Gives a finished file a name that nothing has; returns whether it has it now. The content must have been
+/// synced. Where the filesystem knows no hard links, the name is held by an empty file for a moment. Blocks.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn publish_new(staging: &Path, path: &Path) -> Result<bool, StoreError> {
+    step("commit.rename", "publish", path)?;
+    match std::fs::hard_link(staging, path) {
+        Ok(()) => {
+            // Both names are one file: what stays is swept.
+            std::fs::remove_file(staging).ok();
+            sync_parent(path).map(|()| true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => match File::create_new(path) {
+            Ok(_) => publish(staging, path).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::at("create", path)(error)),
+        },
+    }
 }
 
 /// Gives a directory that holds something its name, if no other one that holds something has it.

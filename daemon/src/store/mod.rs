@@ -15,6 +15,7 @@ pub mod places;
 pub mod specs;
 pub mod sweep;
 pub mod tree;
+pub mod uses;
 
 pub use commit::StoreError;
 
@@ -31,6 +32,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreErr
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
+            Ok(None)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            tracing::warn!(path = %path.display(), "ignoring a directory in a file's place");
             Ok(None)
         }
         Err(error) => Err(StoreError::at("read", path)(error)),

@@ -94,10 +94,12 @@ pub enum Maker {
 /// among them.
 pub fn token() -> &'static str {
     static TOKEN: OnceLock<String> = OnceLock::new();
-    TOKEN.get_or_init(|| {
-        let here = here();
-        format!("{}.{}.{}", place_digest(), here.pid, here.started.unwrap_or_default())
-    })
+    TOKEN.get_or_init(|| token_of(here().pid))
+}
+
+/// Returns the same of another process of this machine. Blocks shortly.
+pub fn token_of(pid: u32) -> String {
+    format!("{}.{pid}.{}", place_digest(), started(pid).unwrap_or_default())
 }
 
 /// Returns what is known at once of the process that [`token`] named. What is no token names someone unseen.
@@ -152,10 +154,15 @@ fn here() -> &'static Owner {
 }
 
 /// Returns when a process started: field 22 of `/proc/<pid>/stat`, proc(5). The second field is the
-/// program's name in parentheses and may hold anything.
+/// program's name in parentheses and may hold anything. One that is dead and not yet reaped is none: where
+/// nobody reaps the orphans of a container, it stays that way.
 fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let (_, fields) = stat.rsplit_once(") ")?;
+    if fields.starts_with(['Z', 'X']) {
+        return None;
+    }
+    fields.split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -72,6 +72,11 @@ impl Home {
         self.root.join("previous")
     }
 
+    /// Directory of what says who uses which generation.
+    pub fn uses(&self) -> PathBuf {
+        self.root.join(".comfyd.uses")
+    }
+
     /// What a link to a generation holds, relative to the home.
     pub fn link_to(name: &str) -> PathBuf {
         Path::new(GENERATIONS).join(name)
@@ -115,6 +120,13 @@ pub fn hidden(models: &Path, target: &RelPath) -> [PathBuf; 2] {
 
 /// Name of a home without its version's id.
 const HOME_PREFIX: &str = "comfy-";
+
+/// Returns the homes that lie where homes lie; one that a client's `COMFY_HOME` names is not among them. Blocks.
+pub fn homes(config: &Config) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(&config.homes).into_iter().flatten().flatten();
+    let homes = entries.filter(|entry| is_home_name(&entry.file_name().to_string_lossy()));
+    homes.map(|entry| entry.path()).collect()
+}
 
 /// Tells whether a directory beside the homes has the name of one.
 pub fn is_home_name(name: &str) -> bool {

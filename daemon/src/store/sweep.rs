@@ -59,9 +59,8 @@ pub fn sweep_all(config: &Config) {
     }
     sweep(&config.git_cache.join("locks"));
     sweep_tree(&config.state_dir, 2);
-    let homes = std::fs::read_dir(&config.homes).into_iter().flatten().flatten();
-    for entry in homes.filter(|entry| places::is_home_name(&entry.file_name().to_string_lossy())) {
-        sweep_home(&Home { root: entry.path(), models: PathBuf::new() });
+    for root in places::homes(config) {
+        sweep_home(&Home { root, models: PathBuf::new() });
     }
     let models = config.models_dir.clone().unwrap_or_else(|| config.homes.join("models"));
     sweep_tree(&models, DEPTH);
@@ -70,11 +69,15 @@ pub fn sweep_all(config: &Config) {
 /// Sweeps what realizes make in a home.
 fn sweep_home(home: &Home) {
     sweep(&home.root);
+    sweep(&home.uses());
     sweep(&home.generations());
     for name in super::tree::published(&home.generations()).unwrap_or_default() {
         let dir = home.generation(&name);
         let comfy = dir.join(generation::COMFY);
+        let venv = dir.join(generation::VENV);
         sweep(&dir);
+        sweep(&venv);
+        sweep(&venv.join("bin"));
         sweep(&comfy.join("custom_nodes"));
         sweep(&comfy);
     }

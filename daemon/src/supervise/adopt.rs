@@ -3,23 +3,36 @@
 use super::Supervisor;
 use super::log;
 use super::record::{self, Record};
-use super::running::{Running, blocking};
+use super::running::{Running, blocking, home};
 use super::state::Loaded;
 use crate::comfy::Comfy;
-use crate::process::Process;
+use crate::process::{Birth, GRACE, Process, marked};
 use crate::store::commit::step;
+use crate::store::uses::Use;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the adopted may take to answer before the daemon serves without them; they are looked at on.
 const ANSWER: Duration = Duration::from_secs(1);
 
+/// Marks the processes of a daemon: its socket. A process is started before it can be recorded, and a record may
+/// be lost.
+pub(super) const MARK: &str = "COMFYD_STARTED_BY";
+
 impl Supervisor {
     /// Takes over what a killed daemon of the same socket left running. To be called once, before anything
     /// is started: then a caller finds it and starts nothing beside it. Takes a second at most.
     pub async fn adopt(&self) {
         let (state_dir, socket) = (self.shared.places.state_dir.clone(), self.shared.places.socket.clone());
-        let found = blocking(move || records(&state_dir, &socket)).await;
+        let (found, strays) = blocking(move || {
+            let found = records(&state_dir, &socket);
+            let strays = strays(&socket, &found);
+            (found, strays)
+        })
+        .await;
+        for stray in strays {
+            self.end(&stray);
+        }
         let found = futures_util::future::join_all(found.into_iter().map(|(log, record)| async {
             let running = running(log, record).await?;
             let answers = tokio::time::timeout(ANSWER, running.comfy.is_ready()).await.unwrap_or(false);
@@ -33,6 +46,26 @@ impl Supervisor {
             self.lock().insert(home, handle);
         }
     }
+
+    /// Ends a process that nobody can use: where it listens is not known.
+    fn end(&self, stray: &Birth) {
+        match Process::adopt(stray) {
+            Ok(Some(process)) => {
+                tracing::warn!(pid = stray.pid, "ending a ComfyUI process that no record names");
+                self.shared.tasks.spawn(process.stop(GRACE));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(pid = stray.pid, %error, "a ComfyUI process is left alone"),
+        }
+    }
+}
+
+/// Returns the processes of a socket's daemons that no record names. What ComfyUI itself started has other
+/// arguments, or is in its group. Blocks.
+fn strays(socket: &Path, found: &[(PathBuf, Record)]) -> Vec<Birth> {
+    let is_known = |birth: &Birth| found.iter().any(|(_, record)| record.birth == *birth);
+    let marked = marked(MARK, &socket.display().to_string(), "ComfyUI/main.py");
+    marked.into_iter().filter(|birth| !is_known(birth)).collect()
 }
 
 /// Returns the records of a socket's daemons, with the logs they belong to. Blocks.
@@ -64,5 +97,7 @@ async fn running(log: PathBuf, record: Record) -> Option<Running> {
         }
     };
     tracing::info!(version = %record.version_id, pid, url = record.url, "adopted ComfyUI");
-    Some(Running { process, record, comfy, log, log_start: 0, adopted: true, restarts: 0 })
+    let (root, generation) = (record.home.clone(), record.identity.generation.clone());
+    let generation_use = blocking(move || Use::take(&home(&root), &generation, pid)).await;
+    Some(Running { process, record, comfy, log, log_start: 0, adopted: true, restarts: 0, generation_use })
 }

@@ -127,7 +127,7 @@ impl Owner {
 
     /// Ends a process, which may have ended, with all in its group; returns the end of its log.
     async fn end(&mut self, running: Running) -> Vec<String> {
-        let Running { process, record, log, .. } = running;
+        let Running { process, record, log, generation_use, .. } = running;
         let path = log.clone();
         // Read first: what the process says while it is being ended explains nothing.
         let tail = blocking(move || log::tail(&path, TAIL_LINES)).await;
@@ -135,7 +135,11 @@ impl Owner {
             self.left = Some((index, process.pid()));
         }
         process.stop(GRACE).await;
-        blocking(move || record::remove(&log)).await;
+        blocking(move || {
+            record::remove(&log);
+            drop(generation_use);
+        })
+        .await;
         tail
     }
 }

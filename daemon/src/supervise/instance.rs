@@ -3,14 +3,16 @@
 
 use super::error::SuperviseError;
 use super::health::{Patience, Verdict};
-use super::look::{self, Pending, Seen};
+use super::look::{self, LONGEST_LOOK, Pending, Seen};
 use super::policy::{self, Action, Death, Demand, MayStart, Now};
 use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
 use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
 use super::{Gpus, Launch, Places, millis};
+use crate::ctx::Stopwatch;
 use proto::method::InstanceState;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ pub(super) struct Others {
     pub(super) places: Places,
     pub(super) patience: Patience,
     pub(super) gpus: Gpus,
+    /// Homes whose process has ended.
+    pub(super) ends: mpsc::Sender<PathBuf>,
 }
 
 /// One home's process, and what is remembered of those before it.
@@ -209,8 +213,8 @@ impl Owner {
 
     /// Takes a process that loads as its own.
     fn load(&mut self, running: Running, waiting: Vec<Reply>, starts: u32, stays: bool) {
-        let starting =
-            Starting { running, since: Instant::now(), pause: FIRST_PAUSE, starts, waiting, stays };
+        let (since, lived) = (Instant::now(), Stopwatch::with_looks_within(LONGEST_LOOK));
+        let starting = Starting { running, since, lived, pause: FIRST_PAUSE, starts, waiting, stays };
         self.publish(&starting.running, starting.state());
         self.enter(State::Starting(Box::new(starting)));
     }
@@ -239,8 +243,7 @@ impl Owner {
                 starting.pause = (starting.pause * 2).min(LAST_PAUSE);
                 starting.waiting.retain(|reply| !reply.is_closed());
                 let wanted = starting.stays || !starting.waiting.is_empty() || self.usage.is_held();
-                let (late, state) =
-                    (starting.since.elapsed() > self.others.patience.loading, starting.state());
+                let (late, state) = (starting.lived.look() > self.others.patience.loading, starting.state());
                 self.publish_again(state, said);
                 if !wanted {
                     self.bring_down().await;

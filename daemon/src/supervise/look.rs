@@ -6,6 +6,7 @@ use super::log;
 use super::policy;
 use super::running::{Running, blocking};
 use crate::comfy::Comfy;
+use crate::ctx::Stopwatch;
 use crate::process::{Effort, threads};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long a queue that was seen to move is taken to move on. Asking costs ComfyUI the text of every
 /// prompt in it.
 const MOVING: Duration = Duration::from_secs(30);
+
+/// From one look to the next, with the requests of each, if neither side is frozen.
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
 /// How many looks are kept, at the least what [`Patience::silent`] takes.
 const KEPT: usize = 200;
@@ -81,6 +85,8 @@ pub(super) struct Watch {
     pid: u32,
     comfy: Comfy,
     began: Instant,
+    /// The time that looks had a chance to tell something in.
+    lived: Stopwatch,
     /// The program that it executed when it became ready; zero when the system does not tell.
     image: u64,
     /// Its threads when it last had nothing to do.
@@ -96,7 +102,8 @@ impl Watch {
         let image = Effort::of(pid).map_or(0, |effort| effort.image);
         let at_rest = threads(pid);
         let (looks, asked, moved) = (Vec::new(), None, None);
-        Self { log, log_end, pid, comfy, began: Instant::now(), image, at_rest, looks, asked, moved }
+        let (began, lived) = (Instant::now(), Stopwatch::with_looks_within(LONGEST_LOOK));
+        Self { log, log_end, pid, comfy, began, lived, image, at_rest, looks, asked, moved }
     }
 
     pub(super) fn served(&self) -> Duration {
@@ -130,10 +137,16 @@ impl Watch {
     /// Adds what a look found and judges the whole.
     pub(super) fn judge(&mut self, facts: &Facts, patience: &Patience) -> Verdict {
         self.log_end = facts.log_end;
+        let at = self.lived.look();
         if policy::worker_died(&facts.text) {
             return Verdict::Useless("its worker thread died, it would execute nothing any more");
         }
         let Some(effort) = facts.effort else { return Verdict::Well };
+        if effort.is_stopped {
+            // Whoever froze it knows why: it did not have the time that it would be judged by.
+            self.looks.clear();
+            return Verdict::Well;
+        }
         if effort.image != self.image && self.image != 0 && effort.image != 0 {
             return Verdict::Restarts;
         }
@@ -146,7 +159,7 @@ impl Watch {
             self.moved = Some(now);
         }
         let look = Look {
-            at: self.began.elapsed(),
+            at,
             queue,
             used: Duration::from_millis(effort.ticks.saturating_mul(10)),
             pages: effort.major_faults,

@@ -132,6 +132,7 @@ struct Shared {
     room: Arc<Room>,
     tasks: TaskTracker,
     ending: CancellationToken,
+    ends: (mpsc::Sender<PathBuf>, Mutex<Option<mpsc::Receiver<PathBuf>>>),
 }
 
 #[derive(Debug, Clone)]
@@ -162,7 +163,9 @@ impl Supervisor {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         let room = Arc::new(Room::new(gpus, limits));
         let places = Places { state_dir, socket };
-        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending }) }
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let ends = (sender, Mutex::new(Some(receiver)));
+        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending, ends }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
@@ -247,6 +250,11 @@ impl Supervisor {
         }
     }
 
+    /// Returns what tells each home whose process has ended; nothing to the second who asks.
+    pub fn ends(&self) -> Option<mpsc::Receiver<PathBuf>> {
+        self.shared.ends.1.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn handle(&self, home: &Path) -> Handle {
         self.lock().entry(home.to_owned()).or_insert_with(|| self.own(|owner| owner)).clone()
     }
@@ -257,7 +265,12 @@ impl Supervisor {
         let (publish, published) = watch::channel(None);
         let Shared { places, patience, room, tasks, ending, .. } = &*self.shared;
         let usage = Usage::new(room.changed.clone());
-        let others = Others { places: places.clone(), patience: *patience, gpus: room.gpus.clone() };
+        let others = Others {
+            places: places.clone(),
+            patience: *patience,
+            gpus: room.gpus.clone(),
+            ends: self.shared.ends.0.clone(),
+        };
         let owner = begin(Owner::new(others, publish, usage.clone()));
         tasks.spawn(owner.run(received, ending.clone()));
         Handle { requests, published, usage }

@@ -8,6 +8,7 @@ use super::Launch;
 use super::policy::Identity;
 use crate::process::Birth;
 use crate::store::commit::{StoreError, replace_file, step};
+use crate::store::read_json;
 use proto::VersionId;
 use proto::method::Device;
 use serde::{Deserialize, Serialize};
@@ -71,10 +72,11 @@ impl Record {
         replace_file(&path, &text, false)
     }
 
-    /// Reads a record; none when it is not there, or of another form. Blocks.
+    /// Reads a record; none when it is not there, or of another form, which is named in the log. Blocks.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        (record.schema_version == SCHEMA_VERSION).then_some(record)
+        let record =
+            read_json::<Self>(path).inspect_err(|error| tracing::warn!(%error, "a record is ignored"));
+        record.ok().flatten().filter(|record| record.schema_version == SCHEMA_VERSION)
     }
 }
 

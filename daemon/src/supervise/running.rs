@@ -4,12 +4,14 @@ use super::error::SuperviseError;
 use super::log::{self, NodeImport};
 use super::policy::Identity;
 use super::record::Record;
-use super::{Launch, Places, command};
+use super::{Launch, Places, adopt, command};
 use crate::comfy::Comfy;
 use crate::process::{Birth, Process, ProcessError};
 use crate::store::commit::step;
+use crate::store::places::Home;
+use crate::store::uses::Use;
 use proto::method::{InstanceInfo, InstanceState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
@@ -26,6 +28,8 @@ pub(super) struct Running {
     pub(super) adopted: bool,
     /// How often it was started again since it last ended well.
     pub(super) restarts: u32,
+    /// Keeps its generation from being removed; nothing where the volume cannot be written.
+    pub(super) generation_use: Option<Use>,
 }
 
 impl Running {
@@ -86,7 +90,11 @@ pub(super) async fn spawn(
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
     let socket = places.socket.clone();
     let running = blocking(move || {
+        // Before the process is: from here on nobody removes what it is about to load.
+        let home = home(&launch.home);
+        let _own = Use::take(&home, &launch.generation, std::process::id());
         let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
+        let command = command.env(adopt::MARK, socket.display().to_string());
         let file = log::open(&log).map_err(Arc::new)?;
         let process = Process::spawn(&command, &file).map_err(Arc::new)?;
         tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
@@ -94,6 +102,7 @@ pub(super) async fn spawn(
         step("instance.spawned", "record", &log).map_err(Arc::new)?;
         let unknown = |source| ProcessError::Wait { program: command.program.display().to_string(), source };
         let birth = Birth::of(process.pid()).map_err(unknown).map_err(Arc::new)?;
+        let generation_use = Use::take(&home, &launch.generation, birth.pid);
         let record = Record::new(&socket, birth, &launch, identity, url);
         Ok::<_, SuperviseError>(Running {
             process,
@@ -103,11 +112,17 @@ pub(super) async fn spawn(
             log_start: 0,
             adopted: false,
             restarts: 0,
+            generation_use,
         })
     })
     .await?;
     running.write_record().await;
     Ok(running)
+}
+
+/// Returns a home whose models are of no matter.
+pub(super) fn home(root: &Path) -> Home {
+    Home { root: root.to_owned(), models: PathBuf::new() }
 }
 
 async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseError> {

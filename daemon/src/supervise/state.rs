@@ -6,8 +6,9 @@ use super::look::Watch;
 use super::millis;
 use super::ready::Ended;
 use super::running::{Answer, Running};
+use crate::ctx::Stopwatch;
 use proto::method::{InstanceInfo, InstanceState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub(super) enum State {
 pub(super) struct Starting {
     pub(super) running: Running,
     pub(super) since: Instant,
+    /// The time that it had for loading.
+    pub(super) lived: Stopwatch,
     pub(super) pause: Duration,
     pub(super) starts: u32,
     pub(super) waiting: Vec<Reply>,
@@ -124,11 +127,17 @@ impl Owner {
     }
 
     pub(super) fn publish_again(&self, state: InstanceState, said: String) {
+        let has_ended = matches!(state, InstanceState::Exited | InstanceState::Failed { .. });
         self.publish.send_modify(|published| {
             if let Some(published) = published {
                 (published.info.state, published.said) = (state, said);
             }
         });
+        let home = self.publish.borrow().as_ref().map(|published| PathBuf::from(&published.info.home));
+        if let Some(home) = home.filter(|_| has_ended) {
+            // A listener that is busy hears of it at the next end, or the next daemon does when it begins.
+            self.others.ends.try_send(home).ok();
+        }
     }
 
     /// Tells why a start has to wait.

@@ -76,6 +76,9 @@ fn component(part: &str) -> Result<(), String> {
     if part.starts_with('-') {
         return Err(format!("`{name}` starts with a dash, which programs would read as an option"));
     }
+    if part.eq_ignore_ascii_case(".git") {
+        return Err(format!("`{name}` is git's own: git in the directory above would obey what lies in it"));
+    }
     if part.chars().any(char::is_control) {
         return Err(format!("`{name}` has a control character"));
     }
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn node_directories_are_one_component() {
         assert!(NodeDir::new("ComfyUI-KJNodes").is_ok());
-        for bad in ["", "a/b", ".", "..", "__pycache__", "x.disabled", "-x", "a\0", "a\\b"] {
+        for bad in ["", "a/b", ".", "..", ".git", ".GIT", "__pycache__", "x.disabled", "-x", "a\0", "a\\b"] {
             assert!(NodeDir::new(bad).is_err(), "{bad}");
         }
     }

@@ -16,6 +16,9 @@ pub struct GetPlan {
     pub offline: bool,
     /// As in [`Realize`](super::Realize).
     #[serde(default)]
+    pub no_install_scripts: bool,
+    /// As in [`Realize`](super::Realize).
+    #[serde(default)]
     pub update: bool,
 }
 method!(GetPlan, "plan", Plan);

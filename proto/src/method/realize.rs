@@ -2,7 +2,7 @@
 
 use super::Method;
 use super::target::Target;
-use crate::VersionId;
+use crate::{NodeDir, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// Makes a version's home complete.
@@ -14,6 +14,9 @@ pub struct Realize {
     /// Use only what is cached.
     #[serde(default)]
     pub offline: bool,
+    /// Run no custom node's `install.py`.
+    #[serde(default)]
+    pub no_install_scripts: bool,
     /// Pin everything anew first.
     #[serde(default)]
     pub update: bool,
@@ -39,6 +42,9 @@ pub struct RealizeAnswer {
     pub generation: String,
     /// What offline mode could not find.
     pub missing: Vec<String>,
+    /// Custom nodes whose `install.py` was not run, as was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_install_scripts: Vec<NodeDir>,
     /// Warnings of the spec, the resolution and the plan.
     pub warnings: Vec<String>,
     /// Time it took, in milliseconds.

@@ -38,6 +38,9 @@ pub struct Run {
     /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
+    /// As in [`Realize`](super::Realize).
+    #[serde(default)]
+    pub no_install_scripts: bool,
 }
 method!(Run, "run", RunAnswer);
 

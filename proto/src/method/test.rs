@@ -14,6 +14,9 @@ pub struct Test {
     /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
+    /// As in [`Realize`](super::Realize).
+    #[serde(default)]
+    pub no_install_scripts: bool,
 }
 method!(Test, "test", TestAnswer);
 

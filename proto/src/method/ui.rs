@@ -20,6 +20,9 @@ pub struct Ui {
     /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
+    /// As in [`Realize`](super::Realize).
+    #[serde(default)]
+    pub no_install_scripts: bool,
 }
 method!(Ui, "ui", UiAnswer);
 

@@ -15,6 +15,9 @@ pub struct Warm {
     /// As in [`Realize`](super::Realize).
     #[serde(default)]
     pub offline: bool,
+    /// As in [`Realize`](super::Realize).
+    #[serde(default)]
+    pub no_install_scripts: bool,
 }
 method!(Warm, "warm", WarmAnswer);
 

@@ -140,6 +140,9 @@ pub struct OptionsEntry {
     /// Leave the models alone. No when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_models: Option<bool>,
+    /// Run no custom node's `install.py`. No when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_install_scripts: Option<bool>,
     /// As of when packages are resolved; `auto` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude_newer: Option<ExcludeNewerEntry>,

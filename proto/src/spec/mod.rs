@@ -104,6 +104,9 @@ pub struct Options {
     pub offline: bool,
     /// Leave the models alone.
     pub skip_models: bool,
+    /// Run no custom node's `install.py`.
+    #[serde(default)]
+    pub no_install_scripts: bool,
     /// As of when packages are resolved.
     pub exclude_newer: ExcludeNewer,
     /// What to do when requirements contradict each other.

@@ -10,7 +10,8 @@ use jsonc_parser::ast::Value;
 use std::collections::BTreeMap;
 
 /// The fields of `options`.
-pub(super) const FIELDS: &[&str] = &["offline", "skip_models", "exclude_newer", "conflicts", "extra_args"];
+pub(super) const FIELDS: &[&str] =
+    &["offline", "skip_models", "no_install_scripts", "exclude_newer", "conflicts", "extra_args"];
 
 /// Reads the switches.
 pub(super) fn read(report: &mut Report, node: &Node<'_>) -> Options {
@@ -19,6 +20,7 @@ pub(super) fn read(report: &mut Report, node: &Node<'_>) -> Options {
     Options {
         offline: fields.boolean(report, "offline").unwrap_or_default(),
         skip_models: fields.boolean(report, "skip_models").unwrap_or_default(),
+        no_install_scripts: fields.boolean(report, "no_install_scripts").unwrap_or_default(),
         exclude_newer: fields
             .get("exclude_newer")
             .and_then(|node| exclude_newer(report, &node))

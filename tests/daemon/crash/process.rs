@@ -97,11 +97,6 @@ impl<'a> Daemon<'a> {
         self.child.wait().unwrap();
     }
 
-    /// Returns its machine.
-    pub(super) fn env(&self) -> &'a TestEnv {
-        self.env
-    }
-
     /// Kills it, and it alone.
     pub(super) fn kill(&mut self) {
         self.child.kill().ok();

@@ -16,6 +16,8 @@ pub(super) enum Death {
     At(&'static str, usize),
     /// So long after its start.
     After(Duration),
+    /// Not at all: the disk refuses with this error at the first hit of a named place.
+    Refused(&'static str, &'static str),
 }
 
 /// What came of a trial.
@@ -37,6 +39,7 @@ impl Death {
         match self {
             Self::At(place, nth) => format!("{place}={}*off->return(kill)", nth - 1),
             Self::After(_) => String::new(),
+            Self::Refused(place, errno) => format!("{place}=1*return({errno})"),
         }
     }
 }
@@ -61,14 +64,24 @@ pub(super) fn trial(world: &World, scenario: &Scenario, death: &Death) -> Report
 fn run(world: &World, scenario: &Scenario, death: &Death, report: &mut Report) {
     world.put_back(scenario.name);
     (scenario.begin)(world);
+    if let Death::Refused(place, _) = death {
+        return is_refused(world, scenario, (death, place), report);
+    }
     report.died = dies(world, scenario, death);
-    report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after the death: {what}")));
+    if !scenario.is_damaged {
+        report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after the death: {what}")));
+    }
 
     let begun = Instant::now();
     let mut next = Daemon::start(&world.env, "");
     next.result("status", &json!({}));
     report.first_answer = begun.elapsed();
-    let answer = match (scenario.work)(world, &mut next) {
+    ends_well(world, scenario, &mut next, report);
+}
+
+/// Has a daemon do the work, and compares what it leaves with what must hold.
+fn ends_well(world: &World, scenario: &Scenario, next: &mut Daemon<'_>, report: &mut Report) {
+    let answer = match (scenario.again)(world, next) {
         Said::Done(answer) => answer,
         other => panic!("the next daemon: {other:?}"),
     };
@@ -80,13 +93,40 @@ fn run(world: &World, scenario: &Scenario, death: &Death, report: &mut Report) {
     let deadline = Instant::now() + SETTLES;
     let left = loop {
         let mut left = settled(world);
-        left.0.extend(strangers(world, &mut next));
+        left.0.extend(strangers(world, next));
         if left.0.is_empty() || Instant::now() > deadline {
             break left;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     report.broken.0.extend(left.0);
+}
+
+/// What does without, for it only saves work, or tells the next daemon more: a refusal is a line in the log.
+const WITHOUT: &[&str] =
+    &["instance.", "job.record", "links.entry", "lfs.", "restore.", "commit.", "transfer.", "checkout.lfs"];
+
+/// Has the disk refuse once. The error says so with a place, what is published is whole, and the same daemon
+/// does the work when it is asked again.
+fn is_refused(world: &World, scenario: &Scenario, (death, place): (&Death, &str), report: &mut Report) {
+    let mut daemon = Daemon::start(&world.env, &death.failpoints());
+    let begun = Instant::now();
+    match (scenario.work)(world, &mut daemon) {
+        Said::Done(_) if WITHOUT.iter().any(|name| place.starts_with(name)) => {}
+        Said::Refused(error) => {
+            let text = error.to_string();
+            let has_place = text.contains(&*world.env.path("").to_string_lossy());
+            if !has_place || error["data"]["kind"] != "disk" {
+                report.broken.0.push(format!("the refusal is not named: {text}"));
+            }
+        }
+        other => report.broken.0.push(format!("the disk refused: {other:?}")),
+    }
+    report.first_answer = begun.elapsed();
+    if !scenario.is_damaged {
+        report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after it: {what}")));
+    }
+    ends_well(world, scenario, &mut daemon, report);
 }
 
 /// Has a daemon work until it dies. Returns whether it died.

@@ -2,12 +2,13 @@
 //! can be put back to where a trial begins.
 
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::TestEnv;
-use support::file_server::{Content, safetensors};
+use support::file_server::{Content, Fault, safetensors};
 use support::git_remote::Repository;
 
 /// The version that all trials are about.
@@ -23,12 +24,17 @@ pub(super) struct World {
     pub(super) commits: BTreeMap<String, Files>,
     /// What each link gives.
     pub(super) models: BTreeMap<String, Vec<u8>>,
-    /// The spec before and after the update.
-    pub(super) specs: [Value; 2],
+    /// The specs that the version has one after another: see [`World::wants`].
+    specs: Vec<Value>,
+    /// Bytes of the slow model that were sent before the trial began.
+    sent: Cell<u64>,
 }
 
-/// Bytes of the model that takes several writes.
-const BIG: u64 = 3 << 20;
+/// Bytes of the models that take several writes.
+pub(super) const BIG: u64 = 3 << 20;
+
+/// A model that comes so slowly that its parts are synced on the way.
+const SLOW: &str = "/slow.safetensors";
 
 const LFS_FILE: &[u8] = b"a file that git has only a pointer to";
 
@@ -45,8 +51,13 @@ impl World {
         // The programs lie in one directory, and only the daemon is used here.
         let comfyctl = Path::new(env!("CARGO_BIN_EXE_comfyd")).with_file_name("comfyctl");
         let env = TestEnv::new(&comfyctl.display().to_string());
-        let mut world =
-            Self { env, commits: BTreeMap::new(), models: BTreeMap::new(), specs: Default::default() };
+        let mut world = Self {
+            env,
+            commits: BTreeMap::new(),
+            models: BTreeMap::new(),
+            specs: Vec::new(),
+            sent: Cell::default(),
+        };
         let pointer = world.env.git.lfs().put(LFS_FILE);
         let lfs = [("big.bin", pointer.as_str())];
         let init = |text: &str| format!("NODE_CLASS_MAPPINGS = {{}}\n# {text}\n");
@@ -66,38 +77,43 @@ impl World {
             world.models.insert(link.clone(), safetensors(path));
             link
         });
-        let content = Content::synthetic(7, BIG);
-        world.env.files.put("/big.safetensors", content.clone());
-        let big = world.env.files.url("/big.safetensors");
-        world.models.insert(big.clone(), content.to_vec());
-        let spec = |tag: &str, models: Value| {
+        let [big, slow] = ["/big.safetensors", SLOW].map(|path| {
+            let content = Content::synthetic(7, BIG);
+            world.env.files.put(path, content.clone());
+            world.models.insert(world.env.files.url(path), content.to_vec());
+            world.env.files.url(path)
+        });
+        world.env.files.always(SLOW, Fault::Trickle(BIG * 2 / 3));
+        let spec = |[comfy, node]: [&str; 2], models: &[(&str, &str)]| {
+            let models = models.iter().map(
+                |(link, name)| json!({ "source": link, "target_path": format!("loras/{name}.safetensors") }),
+            );
             json!({
                 "schema_version": 2,
-                "comfy": { "repo": world.env.comfy.url(), "ref": tag },
-                "custom_nodes": [{ "repo": alpha.url(), "ref": tag }, { "repo": beta.url() }],
-                "models": models,
+                "comfy": { "repo": world.env.comfy.url(), "ref": comfy },
+                "custom_nodes": [{ "repo": alpha.url(), "ref": node }, { "repo": beta.url() }],
+                "models": models.collect::<Vec<_>>(),
             })
         };
-        let model =
-            |link: &str, name: &str| json!({ "source": link, "target_path": format!("loras/{name}") });
-        world.specs = [
-            spec("one", json!([model(&small, "a.safetensors")])),
+        world.specs = vec![
+            spec(["two", "one"], &[]),
+            spec(["one", "one"], &[(&small, "a")]),
             // The first place gets another link's file, and the first link another place.
-            spec(
-                "two",
-                json!([
-                    model(&other, "a.safetensors"),
-                    model(&small, "b.safetensors"),
-                    model(&big, "c.safetensors"),
-                ]),
-            ),
+            spec(["two", "two"], &[(&other, "a"), (&small, "b"), (&big, "c")]),
+            spec(["one", "one"], &[(&small, "a"), (&slow, "d")]),
         ];
         world
     }
 
-    /// Makes the version's spec what it is before or after the update.
+    /// Makes the version's spec one of four: 1 is what 2 updates, 0 came before both, and 3 adds a slow model
+    /// to 1.
     pub(super) fn wants(&self, spec: usize) {
         self.env.write_spec(VERSION, &self.specs[spec]);
+    }
+
+    /// Returns how much of the slow model was sent since the trial began, in bytes.
+    pub(super) fn sent(&self) -> u64 {
+        self.env.files.sent(SLOW) - self.sent.get()
     }
 
     /// Keeps the disk as it is, under a name.
@@ -118,6 +134,8 @@ impl World {
             fs::remove_dir_all(&path).unwrap();
             copy(&kept.join(place), &path);
         }
+        fs::remove_file(self.env.path("daemon.log")).ok();
+        self.sent.set(self.env.files.sent(SLOW));
         // The socket of a daemon that is no more.
         fs::remove_dir_all(self.env.path("run")).unwrap();
         fs::create_dir(self.env.path("run")).unwrap();

@@ -9,6 +9,7 @@ pub mod file_server;
 pub mod git_remote;
 pub mod hub;
 pub mod lfs;
+pub mod mounts;
 pub mod nvml;
 pub mod pod;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,7 @@ pub mod raw_client;
 pub mod script_daemon;
 mod seen;
 mod serve;
+pub mod tap;
 pub mod tls;
 pub mod tools;
 pub mod wheels;

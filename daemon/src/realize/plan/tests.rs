@@ -63,7 +63,7 @@ fn lock() -> Lock {
 fn layout(lock: &Lock) -> Layout {
     let vars = [("HOME", "/home/u"), ("COMFY_CACHE_ROOT", "/c"), ("COMFY_CACHE_NODES", "/n")];
     let config = Config::from_vars(&vars.map(|(k, v)| (k.to_owned(), v.to_owned())).into()).unwrap();
-    Layout::new(&config, Home { root: "/v/comfy-v".into(), models: "/v/models".into() }, lock)
+    Layout::new(&config, Home { root: "/v/comfy-v".into(), models: "/v/models".into() }, lock, false)
 }
 
 fn empty(lock: &Lock) -> Disk {
@@ -187,7 +187,7 @@ fn a_node_without_its_link_has_its_script_run_again() {
 fn offline_names_what_is_missing_and_links_nothing_to_it() {
     let lock = lock();
     let disk = Disk { comfy_cached: true, nodes: vec![Checkout::Cached, Checkout::Absent], ..empty(&lock) };
-    let plan = planned(&lock, &disk, Rules { offline: true, skip_models: false });
+    let plan = planned(&lock, &disk, Rules { offline: true, ..Rules::default() });
     assert_eq!(plan.missing.len(), 4, "{:?}", plan.missing);
     assert!(!plan.links.iter().any(|step| step.link.ends_with("custom_nodes/b")));
     assert!(plan.links.iter().any(|step| step.link.ends_with("custom_nodes/a")));
@@ -232,7 +232,7 @@ fn a_link_that_lies_at_any_target_is_linked_offline_too() {
     let known = files(&[("other/1.safetensors", "https://example.org/one")]);
     let disk = Disk { comfy_cached: true, files: known, ..empty(&lock) };
     for offline in [false, true] {
-        let plan = planned(&lock, &disk, Rules { offline, skip_models: false });
+        let plan = planned(&lock, &disk, Rules { offline, ..Rules::default() });
         assert_eq!(actions(&plan)[0], linked("other/1.safetensors"));
         assert_eq!(plan.models[0].size_bytes, Some(7));
         assert!(!plan.missing.iter().any(|missing| missing.contains("one.safetensors")));
@@ -250,7 +250,7 @@ fn a_file_of_another_link_is_replaced_and_both_are_named() {
                    `https://example.org/one`";
     assert_eq!(plan.warnings, [warning]);
     assert!(lacks(&plan).contains(&"model loras/one.safetensors".to_owned()));
-    let offline = planned(&lock, &disk, Rules { offline: true, skip_models: false });
+    let offline = planned(&lock, &disk, Rules { offline: true, ..Rules::default() });
     assert_eq!(actions(&offline)[0], ModelAction::Missing);
 }
 
@@ -293,7 +293,7 @@ fn a_file_in_a_cache_is_adopted_and_serves_the_other_name() {
     let lock = lock();
     let disk = Disk { cached: hub([("/hub/two", TWO)]), ..empty(&lock) };
     let adopted = |path: &str| ModelAction::Adopt { from: path.to_owned() };
-    let offline = planned(&lock, &disk, Rules { offline: true, skip_models: false });
+    let offline = planned(&lock, &disk, Rules { offline: true, ..Rules::default() });
     assert_eq!(
         actions(&offline),
         [ModelAction::Missing, adopted("/hub/two"), linked("unet/two.safetensors")]
@@ -395,7 +395,7 @@ fn any_disk() -> impl Strategy<Value = Disk> {
 proptest! {
     #[test]
     fn a_plan_made_true_leaves_nothing_to_plan(disk in any_disk(), offline: bool, skip_models: bool) {
-        let (lock, rules) = (lock(), Rules { offline, skip_models });
+        let (lock, rules) = (lock(), Rules { offline, skip_models, ..Rules::default() });
         let first = planned(&lock, &disk, rules);
         // Without ComfyUI nothing comes up: realize refuses before it executes.
         prop_assume!(first.repositories[0].action != RepositoryAction::Missing);

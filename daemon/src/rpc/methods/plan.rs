@@ -11,7 +11,8 @@ use proto::method::GetPlan;
 
 pub(super) async fn plan(daemon: &Daemon, ctx: &Ctx, params: GetPlan) -> Result<Plan, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
-    let mode = Mode { update: params.update, offline: params.offline };
+    let GetPlan { update, offline, no_install_scripts, .. } = params;
+    let mode = Mode { update, offline, no_install_scripts };
     let mut plan = dry_run(ctx, &daemon.sources, &request(daemon, &loaded, home, mode)).await?;
     plan.warnings.splice(0..0, warnings(&loaded));
     Ok(plan)

@@ -12,14 +12,16 @@ use std::time::Instant;
 pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Result<RealizeAnswer, Error> {
     let started = Instant::now();
     let (loaded, home) = load(daemon, &params.target)?;
-    let mode = Mode { update: params.update, offline: params.offline };
-    let wanted = Request { background: params.background, ..request(daemon, &loaded, home, mode) };
+    let Realize { update, offline, no_install_scripts, background, .. } = params;
+    let mode = Mode { update, offline, no_install_scripts };
+    let wanted = Request { background, ..request(daemon, &loaded, home, mode) };
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),
         outcome: RealizeOutcome::Detached,
         home: wanted.home.root.display().to_string(),
         generation: String::new(),
         missing: Vec::new(),
+        skipped_install_scripts: Vec::new(),
         warnings: warnings(&loaded),
         elapsed_ms: 0,
     };
@@ -31,6 +33,7 @@ pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Resu
     answer.outcome = done.outcome;
     answer.generation.clone_from(&done.layout.generation);
     answer.missing.clone_from(&done.missing);
+    answer.skipped_install_scripts.clone_from(&done.skipped_install_scripts);
     answer.warnings.extend(done.warnings.iter().cloned());
     answer.elapsed_ms = elapsed_ms(started);
     Ok(answer)

@@ -3,6 +3,7 @@
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::resolve::Mode;
 use crate::rpc::methods::load;
 use crate::run::{Failure, RunRequest, Start, Up, input_dir};
 use crate::start::{Address, Started, Wanted};
@@ -25,8 +26,9 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
         output_dir: params.output_dir.map(Into::into),
         timeout: params.timeout_s.map(Duration::from_secs),
     };
-    let (target, offline) = (params.target, params.offline);
-    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
+    let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let wanted =
+        Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let starter = daemon.starter.clone();
     let start: Start = Box::new(move |ctx| {
         let (starter, wanted) = (starter.clone(), wanted.clone());

@@ -3,8 +3,8 @@
 use super::load;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::realize::lacks;
 use crate::realize::layout::Layout;
+use crate::realize::{lacks, skips_scripts};
 use crate::resolve;
 use crate::store::inspect;
 use crate::store::places::{Home, lock_file};
@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 pub(super) fn show(daemon: &Daemon, params: &Show) -> Result<ShowAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
     let stand = stand(daemon, &loaded.spec, &home)?;
-    let layout = stand.lock.as_ref().map(|lock| Layout::new(&daemon.config, home.clone(), lock));
+    let no_scripts = skips_scripts(&daemon.config, &loaded.spec);
+    let layout = stand.lock.as_ref().map(|lock| Layout::new(&daemon.config, home.clone(), lock, no_scripts));
     let linked = layout.iter().flat_map(|layout| layout.links.iter());
     let linked = linked.filter(|link| link.node.is_some() && inspect::is_link_to(&link.path, &link.target));
     let nodes = stand.lock.iter().flat_map(|lock| lock.custom_nodes.iter()).collect::<Vec<_>>();

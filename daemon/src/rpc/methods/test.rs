@@ -4,6 +4,7 @@ use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::realize::Realization;
+use crate::resolve::Mode;
 use crate::run;
 use crate::start::{Address, Wanted};
 use crate::store::inspect::file_size;
@@ -13,8 +14,9 @@ use proto::method::{Check, CheckOutcome, Test, TestAnswer};
 use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
-    let (target, offline) = (params.target, params.offline);
-    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Workflow };
+    let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let wanted =
+        Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;
     let (present, mut checks) = present(&started.realization);
     checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);

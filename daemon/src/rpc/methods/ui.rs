@@ -3,14 +3,15 @@
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::resolve::Mode;
 use crate::start::{Address, Wanted};
 use crate::supervise::Purpose;
 use proto::method::{Ui, UiAnswer};
 
 pub(super) async fn ui(daemon: &Daemon, ctx: &Ctx, params: Ui) -> Result<UiAnswer, Error> {
     let address = Address { port: params.port, listen: params.listen };
-    let (target, offline) = (params.target, params.offline);
-    let wanted = Wanted { target, offline, address, purpose: Purpose::Lease };
+    let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let wanted = Wanted { target: params.target, mode, address, purpose: Purpose::Lease };
     let started = daemon.starter.start(ctx, wanted).await?;
     Ok(UiAnswer { already_running: !started.ready.started, instance: started.ready.info })
 }

@@ -3,6 +3,7 @@
 use crate::ctx::Ctx;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::resolve::Mode;
 use crate::rpc::leases::Leases;
 use crate::start::{Address, Wanted};
 use crate::supervise::Purpose;
@@ -14,8 +15,8 @@ pub(super) async fn warm(
     ctx: &Ctx,
     params: Warm,
 ) -> Result<WarmAnswer, Error> {
-    let Warm { target, offline } = params;
-    let wanted = Wanted { target, offline, address: Address::default(), purpose: Purpose::Lease };
+    let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let wanted = Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Lease };
     let started = daemon.starter.warm(ctx, wanted).await?;
     let instance = started.ready.info();
     let lease = leases.take(started.held).ok_or(Error::Leases)?;

@@ -7,6 +7,7 @@
 use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
+use super::weight::{self, Unweighed};
 use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
 use crate::store::sweep::sweep;
@@ -93,10 +94,10 @@ impl Cache {
         sweep_repository(&self.path(url));
         sweep(&self.dir);
         let repo = self.open_or_create(url)?;
-        if pins_hold(&repo) {
+        if is_sound(&repo) {
             return Ok(repo);
         }
-        // A ref without its object would fail this and every later fetch.
+        tracing::warn!(path = %repo.path().display(), "a git cache is damaged: it is thrown away");
         self.discard(url)?;
         self.open_or_create(url)
     }
@@ -154,11 +155,18 @@ fn vanished(path: &Path) -> StoreError {
     StoreError::at("open", path)(std::io::ErrorKind::NotFound.into())
 }
 
-/// Returns whether every pinned commit is there.
-fn pins_hold(repo: &gix::Repository) -> bool {
+/// Returns whether a fetch can build on a cache: a pin without its commit, or a file that cannot be read, would
+/// fail this and every later one.
+fn is_sound(repo: &gix::Repository) -> bool {
     let Ok(references) = repo.references() else { return false };
     let Ok(mut pins) = references.all() else { return false };
-    pins.all(|pin| pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.has_object(id))))
+    let head = std::fs::read_to_string(repo.path().join("HEAD"));
+    head.is_ok_and(|head| head.starts_with("ref: refs/heads/"))
+        && repo.path().join("config").is_file()
+        && repo.shallow_commits().is_ok()
+        && pins.all(|pin| {
+            pin.is_ok_and(|pin| pin.target().try_id().is_none_or(|id| repo.find_header(id).is_ok()))
+        })
 }
 
 /// Returns the name of the ref that pins a commit.
@@ -213,8 +221,8 @@ impl Cached {
     /// directories of objects, not the files' content.
     pub(super) fn is_complete(&self) -> bool {
         let Ok(tree) = self.tree() else { return false };
-        let Ok(entries) = tree.traverse().breadthfirst.files() else { return false };
-        entries.iter().filter(|e| e.mode.is_blob_or_symlink()).all(|e| self.repo.find_header(e.oid).is_ok())
+        // What nests too deeply is there; a checkout of it is refused.
+        !matches!(weight::of(&self.repo, tree.id), Err(Unweighed::Absent))
     }
 
     /// Returns the content of a file, `None` when there is no such file. Blocks.

@@ -2,11 +2,12 @@
 
 use super::blocking::Control;
 use super::cache::{Cache, Cached};
-use super::error::GitError;
+use super::error::{GitError, disk_refusal};
 use super::lfs::{self, Pointer, Unfetched};
-use super::submodules::{self, MAX_DEPTH};
+use super::submodules::{self, MAX_COUNT, MAX_DEPTH};
 use super::tracked::Tracked;
 use super::url::RepoUrl;
+use super::weight::{self, Weight};
 use crate::store::commit::{StoreError, create_dir_all};
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::State;
@@ -50,11 +51,27 @@ pub(super) fn write(
         let not_empty = std::io::ErrorKind::DirectoryNotEmpty.into();
         return Err(StoreError::at("check out into", dest)(not_empty).into());
     }
-    let mut writing = Writing { cache, wanted, control, checkout: Checkout::default() };
+    let mut writing = Writing {
+        cache,
+        wanted,
+        control,
+        checkout: Checkout::default(),
+        weight: Weight::default(),
+        count: 0,
+    };
     writing.nested((url, commit), (dest, "", 0))?;
     let mut checkout = writing.checkout;
     checkout.left_out.sort();
     Ok(checkout)
+}
+
+/// Returns what a failed checkout is: a disk that takes no files says nothing about the objects.
+fn failed(cached: &Cached, dest: &Path) -> impl Fn(gix::Error) -> GitError {
+    let (url, dest) = (cached.url.shown().to_owned(), dest.to_owned());
+    move |error| match disk_refusal(&error) {
+        Some(refusal) => StoreError::at("check out into", &dest)(refusal).into(),
+        None => GitError::cache("check out", &url)(error),
+    }
 }
 
 struct Writing<'a> {
@@ -62,6 +79,9 @@ struct Writing<'a> {
     wanted: &'a dyn Fn(&BStr) -> bool,
     control: &'a Control,
     checkout: Checkout,
+    weight: Weight,
+    /// Submodules begun so far.
+    count: usize,
 }
 
 impl Writing<'_> {
@@ -73,6 +93,10 @@ impl Writing<'_> {
         let cached = Cached::get(self.cache, url, commit)?;
         if depth > MAX_DEPTH {
             return Err(cached.content("its submodules nest too deeply".to_owned()));
+        }
+        self.count += 1;
+        if self.count > MAX_COUNT + 1 {
+            return Err(cached.content("its submodules are too many".to_owned()));
         }
         let written = self.one(&cached, dest, prefix);
         if matches!(written, Err(GitError::Cache { .. })) {
@@ -90,8 +114,13 @@ impl Writing<'_> {
     }
 
     fn one(&mut self, cached: &Cached, dest: &Path, prefix: &str) -> Result<(), GitError> {
-        let failed = || GitError::cache("check out", cached.url.shown());
+        let failed = failed(cached, dest);
         let tree = cached.tree()?.id;
+        let weight = weight::of(&cached.repo, tree).map_err(|why| cached.content(why.reason()))?;
+        self.weight.add(weight);
+        if let Some(reason) = self.weight.refusal() {
+            return Err(cached.content(reason));
+        }
         // This refuses `.git`, `..` and their disguises as path components.
         let index = cached.repo.index_from_tree(&tree);
         let mut index =
@@ -109,7 +138,7 @@ impl Writing<'_> {
         let objects = Pointers { objects, found: Arc::default() };
         let outcome = self.write_index(cached, &mut index, dest, (count, objects.clone()))?;
         if let Some(record) = outcome.errors.into_iter().next() {
-            return Err(failed()(record.error));
+            return Err(failed(record.error));
         }
         if let Some(collision) = outcome.collisions.first() {
             let reason = format!("two of its files have one name on this filesystem: `{}`", collision.path);
@@ -136,9 +165,9 @@ impl Writing<'_> {
         dest: &Path,
         (count, objects): (usize, Pointers),
     ) -> Result<gix::worktree::state::checkout::Outcome, GitError> {
-        let failed = || GitError::cache("check out", cached.url.shown());
+        let failed = failed(cached, dest);
         let source = gix::worktree::stack::state::attributes::Source::IdMapping;
-        let mut options = cached.repo.checkout_options(source).map_err(failed())?;
+        let mut options = cached.repo.checkout_options(source).map_err(&failed)?;
         options.destination_is_initially_empty = true;
         options.thread_limit = Some(WRITERS);
         let counters = &self.control.counters;
@@ -151,7 +180,7 @@ impl Writing<'_> {
         if self.control.interrupted() {
             return Err(GitError::Cancelled(cached.url.shown().to_owned()));
         }
-        outcome.map_err(failed())
+        outcome.map_err(failed)
     }
 
     /// Takes symbolic links that lead out of the checkout away: whoever writes through one, a custom node

@@ -1,7 +1,7 @@
 //! Why something about a repository did not work, and what to do about it.
 
 use super::url::redact;
-use crate::store::commit::StoreError;
+use crate::store::commit::{StoreError, disk_remedy};
 use crate::store::file_lock::LockError;
 use proto::{CommitId, ErrorKind};
 use std::io::ErrorKind as Io;
@@ -169,7 +169,9 @@ impl GitError {
                 "it may have been removed by a forced push: resolve the version again with `--update`".to_owned()
             }
             Self::NotCached { .. } | Self::Offline(_) => "run it once with network".to_owned(),
-            Self::Cache { .. } => "run it again: broken objects are fetched anew".to_owned(),
+            Self::Cache { .. } => {
+                disk_remedy(self).unwrap_or("run it again: broken objects are fetched anew").to_owned()
+            }
             _ => return None,
         };
         Some(hint)
@@ -213,6 +215,22 @@ impl From<&gix::Error> for Cause {
     }
 }
 
+/// Returns what this machine's disk refused with, where it did. Hosts that deny access are told by the same
+/// kinds of error, but without a number.
+pub(super) fn disk_refusal(error: &gix::Error) -> Option<std::io::Error> {
+    use nix::errno::Errno as E;
+    let number = |error: &std::io::Error| match (error.kind(), error.raw_os_error()) {
+        // gix puts words of its own around some, which loses their number.
+        (Io::StorageFull, None) => Some(E::ENOSPC),
+        (Io::QuotaExceeded, None) => Some(E::EDQUOT),
+        (Io::ReadOnlyFilesystem, None) => Some(E::EROFS),
+        (_, number) => number.map(E::from_raw),
+    };
+    let causes = error.iter_errors().filter_map(|error| error.downcast_ref::<std::io::Error>());
+    let refusals = [E::ENOSPC, E::EDQUOT, E::EROFS, E::EACCES, E::EPERM, E::EIO];
+    causes.filter_map(number).find(|number| refusals.contains(number)).map(Into::into)
+}
+
 fn classify(error: &gix::Error) -> Failure {
     let says = |words: &str| error.iter_errors().any(|error| error.to_string().contains(words));
     let io = |kinds: &[Io]| {
@@ -220,7 +238,7 @@ fn classify(error: &gix::Error) -> Failure {
             .iter_errors()
             .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind())))
     };
-    if io(&[Io::StorageFull, Io::QuotaExceeded, Io::ReadOnlyFilesystem]) {
+    if disk_refusal(error).is_some() {
         Failure::Disk
     } else if says("not our ref") {
         // Servers say this in words only; gix has no class for it.

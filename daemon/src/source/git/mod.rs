@@ -22,6 +22,7 @@ mod settings;
 mod submodules;
 mod tracked;
 mod url;
+mod weight;
 
 pub use checkout::Checkout;
 pub use error::{Cause, Failure, GitError};
@@ -57,9 +58,6 @@ const CHECKOUT_LINGER: Duration = Duration::from_secs(5);
 
 /// The largest file that [`Git::read_file`] reads, in bytes.
 pub const READ_LIMIT: u64 = 4 << 20;
-
-/// Repositories that a tree of submodules may have in all.
-const MAX_SUBMODULES: usize = 256;
 
 /// Git repositories and their object caches. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -142,7 +140,7 @@ impl Git {
                     under_way.push(fetch(Wanted { url, commit, git_ref: None }, depth));
                 }
             }
-            if seen.len() > MAX_SUBMODULES {
+            if seen.len() > submodules::MAX_COUNT {
                 return Err(too_many(parent));
             }
         }
@@ -182,7 +180,7 @@ impl Git {
     /// Returns whether a commit and its submodules' commits are in the object cache. Blocks, for a few
     /// small reads; anything that cannot be read counts as absent.
     pub fn has(&self, url: &str, commit: &CommitId) -> bool {
-        RepoUrl::parse(url).is_ok_and(|url| submodules::all_cached(&self.cache, url, commit, 0))
+        RepoUrl::parse(url).is_ok_and(|url| submodules::all_cached(&self.cache, url, commit))
     }
 
     /// Returns when a cached commit was made, by its committer's clock.

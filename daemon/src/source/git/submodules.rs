@@ -5,9 +5,13 @@ use super::error::GitError;
 use super::url::RepoUrl;
 use gix::bstr::{BString, ByteSlice as _};
 use proto::CommitId;
+use std::collections::HashSet;
 
 /// How deep submodules may nest; a deeper nest is a loop or an attack.
 pub(super) const MAX_DEPTH: usize = 8;
+
+/// Submodules that a commit may have in all. One that stands in several places counts each time it is written.
+pub(super) const MAX_COUNT: usize = 256;
 
 /// A submodule of a commit.
 #[derive(Debug)]
@@ -46,10 +50,17 @@ pub(super) fn of(cached: &Cached) -> Result<Vec<Submodule>, GitError> {
 }
 
 /// Returns whether a commit and all that it is made of is cached. Blocks.
-pub(super) fn all_cached(cache: &Cache, url: RepoUrl, commit: &CommitId, depth: usize) -> bool {
-    let Ok(Some(cached)) = Cached::find(cache, url, commit) else { return false };
-    let Ok(submodules) = of(&cached) else { return false };
-    submodules.is_empty()
-        || depth < MAX_DEPTH
-            && submodules.into_iter().all(|sub| all_cached(cache, sub.url, &sub.commit, depth + 1))
+pub(super) fn all_cached(cache: &Cache, url: RepoUrl, commit: &CommitId) -> bool {
+    let mut seen = HashSet::from([(url.clone(), commit.clone())]);
+    let mut open = vec![(url, commit.clone())];
+    while let Some((url, commit)) = open.pop() {
+        let Ok(Some(cached)) = Cached::find(cache, url, &commit) else { return false };
+        let Ok(submodules) = of(&cached) else { return false };
+        let named = submodules.into_iter().map(|sub| (sub.url, sub.commit));
+        open.extend(named.filter(|sub| seen.insert(sub.clone())));
+        if seen.len() > MAX_COUNT {
+            return false;
+        }
+    }
+    true
 }

@@ -15,7 +15,7 @@ use crate::ctx::Ctx;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use url::Url;
+use url::{Host, Url};
 
 /// How comfyd introduces itself. Names of browsers in it would make Civitai answer with pages.
 pub const USER_AGENT: &str = concat!("comfyd/", env!("CARGO_PKG_VERSION"));
@@ -221,10 +221,22 @@ fn next_hop(from: &Url, location: &HeaderValue) -> Result<Url, HttpError> {
     let target = location.to_str().ok().and_then(|location| from.join(location).ok());
     let target = target.ok_or_else(|| refuse("its target is not a URL"))?;
     match target.scheme() {
+        // Only machines of clouds live there, and they hand credentials to whoever asks (RFC 3927).
+        _ if is_link_local(&target) => Err(refuse("its target is a link-local address")),
         "https" => Ok(target),
         "http" if from.scheme() == "http" || is_loopback(&target) => Ok(target),
         "http" => Err(refuse("it leaves https")),
         _ => Err(refuse("its target is not a web address")),
+    }
+}
+
+fn is_link_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_link_local(),
+        Some(Host::Ipv6(address)) => {
+            address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local())
+        }
+        _ => false,
     }
 }
 
@@ -263,6 +275,10 @@ mod tests {
             ("http://a/x", "http://b/y", Some("http://b/y")),
             ("https://a/x", "http://b/y", None),
             ("https://a/x", "http://127.0.0.1:9/y", Some("http://127.0.0.1:9/y")),
+            ("http://a/x", "http://169.254.169.254/latest", None),
+            ("http://a/x", "http://2852039166/latest", None),
+            ("http://a/x", "http://[::ffff:169.254.169.254]/", None),
+            ("https://a/x", "https://[fe80::1]/y", None),
             ("https://a/x", "file:///etc/passwd", None),
             ("https://a/x", "javascript:1", None),
         ];

@@ -7,6 +7,7 @@ use crate::ctx::Ctx;
 use crate::process::run;
 use crate::store::commit::{step, symlink, write_file};
 use pep508_rs::pep440_rs::{Version, VersionSpecifiers};
+use proto::ErrorKind;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -79,6 +80,14 @@ pub async fn find_interpreter(
             && let Some(found) = inspect(ctx, uv, &candidate.path).await?
         {
             return Ok(found);
+        }
+    }
+    if listed.is_empty() {
+        // uv lists no Python whose description it cannot keep; asked for one, it says why.
+        let find = uv.command(true).args(["python", "find", "--system"]);
+        let failed = Uv::run(ctx, &find, "find a Python", |_| ()).await;
+        if let Err(error @ PythonError::Uv { kind: ErrorKind::Disk, .. }) = failed {
+            return Err(error);
         }
     }
     let sought = match asked {

@@ -128,6 +128,7 @@ const PHRASES: &[(&str, ErrorKind)] = &[
     ("Read-only file system", ErrorKind::Disk),
     ("Disk quota exceeded", ErrorKind::Disk),
     ("Permission denied", ErrorKind::Disk),
+    ("Input/output error", ErrorKind::Disk),
     ("401 Unauthorized", ErrorKind::Access),
     ("403 Forbidden", ErrorKind::Access),
     ("404 Not Found", ErrorKind::NotFound),

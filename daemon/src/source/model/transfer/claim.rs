@@ -324,7 +324,10 @@ fn sweep_parts(parts: &Path) {
         let dir = entry.path();
         let journal = dir.join(super::journal::NAME);
         let age = sweep::age(&journal).or_else(|| sweep::age(&dir));
-        if age.is_some_and(|age| age > ABANDONED) {
+        // A clock that jumped makes nothing old that someone works on.
+        let is_live =
+            || Journal::read(&dir).is_ok_and(|found| found.is_some_and(|found| is_alive(&found, None)));
+        if age.is_some_and(|age| age > ABANDONED) && !is_live() {
             commit::remove_dir(&dir).ok();
         }
     }

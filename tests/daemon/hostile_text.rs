@@ -1,9 +1,11 @@
 //! Everything that others write, as any bytes and as almost right: see `tests/fuzz/properties`.
 
+#[path = "../fuzz/properties/files.rs"]
+mod files;
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;
 
-use properties::{files, texts};
+use properties::texts;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
 //! What holds for every file that the daemon reads of a repository, a client or a host.
 
-use super::is_short;
+use super::properties::is_short;
 use comfyd::run::Graph;
 use comfyd::source::model::tensor_bytes;
 use comfyd::source::python::{Contributor, Inputs, Role, includes};

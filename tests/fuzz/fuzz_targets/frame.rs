@@ -4,4 +4,4 @@
 #[allow(dead_code, reason = "each target has one of them")]
 mod properties;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::frame(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::texts::frame(data));

@@ -48,7 +48,7 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
     let begun = Instant::now();
     let (mut worlds, courses): (Vec<_>, Vec<_>) =
         in_parallel((0..MACHINES).collect(), prepared).into_iter().unzip();
-    let courses: BTreeMap<usize, Course> = courses.into_iter().flatten().collect();
+    let courses: Courses = courses.into_iter().flatten().collect();
     let preparation = begun.elapsed();
     let trials = Mutex::new(trials(&courses));
     let done: Mutex<Vec<(&Scenario, Death, Report)>> = Mutex::default();
@@ -57,27 +57,28 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
             let next = trials.lock().unwrap().pop_front();
             let Some((scenario, death)) = next else { break };
             let report = trial(world, scenario, &death);
+            if !report.broken.0.is_empty() {
+                println!("{} {death:?}:\n    {}", scenario.name, report.broken.0.join("\n    "));
+            }
             done.lock().unwrap().push((scenario, death, report));
         }
     });
-    let done = done.into_inner().unwrap();
+    println!("crashes: {:?} in all, {preparation:?} of it to prepare", begun.elapsed());
+    judge(&done.into_inner().unwrap());
+}
+
+/// Prints the figures of all trials, and fails if anything was broken or not tried.
+#[allow(clippy::print_stdout, reason = "the figures are a result")]
+fn judge(done: &[(&Scenario, Death, Report)]) {
     let died: Vec<_> = done.iter().filter(|(_, _, report)| report.died).collect();
     let mut answers: Vec<_> = died.iter().map(|(_, _, report)| report.first_answer).collect();
     answers.sort_unstable();
-    let broken: Vec<_> = done.iter().filter(|(_, _, report)| !report.broken.0.is_empty()).collect();
-    println!(
-        "crashes: {} trials ({} deaths), {} violations; first answer after a crash: p50 {:?}, max {:?}; {:?} in all, {preparation:?} of it to prepare",
-        done.len(),
-        died.len(),
-        broken.len(),
-        answers[answers.len() / 2],
-        answers[answers.len() - 1],
-        begun.elapsed(),
-    );
-    for (scenario, death, report) in &broken {
-        println!("{} {death:?}:\n    {}", scenario.name, report.broken.0.join("\n    "));
-    }
-    assert!(broken.is_empty(), "{} of {} trials", broken.len(), done.len());
+    let broken = done.iter().filter(|(_, _, report)| !report.broken.0.is_empty()).count();
+    let (trials, deaths) = (done.len(), died.len());
+    let (half, most) = (answers.get(deaths / 2), answers.last());
+    println!("crashes: {trials} trials, {deaths} deaths, {broken} violations");
+    println!("crashes: first answer after one: p50 {half:?}, max {most:?}");
+    assert!(broken == 0, "{broken} of {trials} trials");
     let reached: BTreeSet<_> = died
         .iter()
         .filter_map(|(_, death, _)| match death {
@@ -88,11 +89,11 @@ fn a_daemon_that_dies_anywhere_leaves_a_disk_that_is_right() {
     let missed: Vec<_> =
         NAMES.iter().filter(|name| !reached.contains(*name) && !ELSEWHERE.contains(name)).collect();
     assert!(missed.is_empty(), "no daemon died at {missed:?}");
-    assert!(died.len() >= DEATHS, "{} deaths", died.len());
+    assert!(deaths >= DEATHS, "{deaths} deaths");
 }
 
 /// Makes a machine with the disks of all scenarios, and runs every so-manieth scenario to its end.
-fn prepared(at: usize) -> (World, BTreeMap<usize, Course>) {
+fn prepared(at: usize) -> (World, Courses) {
     let world = World::new();
     fs::create_dir_all(world.env.path("kept")).unwrap();
     world.keep(EMPTY);
@@ -122,9 +123,14 @@ fn course(world: &World, scenario: &Scenario) -> Course {
     Course { passed: invariants::passed(&log), took: begun.elapsed() }
 }
 
-fn trials(courses: &BTreeMap<usize, Course>) -> VecDeque<(&'static Scenario, Death)> {
-    let mut trials = VecDeque::new();
-    for (scenario, course) in SCENARIOS.iter().zip(courses.values()) {
+type Courses = BTreeMap<usize, Course>;
+type Trial = (&'static Scenario, Death);
+
+/// Returns all trials, those first that cost least.
+fn trials(courses: &Courses) -> VecDeque<Trial> {
+    let all = || SCENARIOS.iter().zip(courses.values());
+    let mut trials: VecDeque<Trial> = NAMES.iter().flat_map(|name| refusals(courses, name)).collect();
+    for (scenario, course) in all() {
         for name in NAMES {
             let hits = course.passed.get(*name).copied().unwrap_or_default();
             // Each cold trial costs seconds, and `commit` does the same for all.
@@ -132,30 +138,25 @@ fn trials(courses: &BTreeMap<usize, Course>) -> VecDeque<(&'static Scenario, Dea
             trials.extend((1..=hits).step_by(step).map(|nth| (scenario, Death::At(name, nth))));
         }
     }
-    for name in NAMES {
-        // The last ones are the cheapest, but for the first.
-        let passing = SCENARIOS.iter().zip(courses.values()).rev();
-        let passing =
-            passing.filter(|(_, course)| course.passed.contains_key(*name)).map(|(scenario, _)| scenario);
-        for (scenario, errno) in passing.take(1).flat_map(|scenario| REFUSALS.map(|errno| (scenario, errno)))
-        {
-            trials.push_back((scenario, Death::Refused(name, errno)));
-        }
-    }
     let mut state = 20_261_123;
-    for (number, (scenario, course)) in
-        SCENARIOS.iter().zip(courses.values()).cycle().take(MOMENTS).enumerate()
-    {
+    trials.extend(all().cycle().take(MOMENTS).map(|(scenario, course)| {
         let span = u64::try_from(course.took.as_micros()).unwrap();
-        let moment = Duration::from_micros(random(&mut state, number as u64) % span);
-        trials.push_back((scenario, Death::After(moment)));
-    }
+        (scenario, Death::After(Duration::from_micros(random(&mut state) % span)))
+    }));
     trials
 }
 
+/// Has the disk refuse at a place, in one scenario that passes it: the last ones cost least.
+fn refusals(courses: &Courses, name: &'static str) -> Vec<Trial> {
+    let passing =
+        SCENARIOS.iter().zip(courses.values()).rfind(|(_, course)| course.passed.contains_key(name));
+    let tried = |(scenario, _)| REFUSALS.map(|errno| (scenario, Death::Refused(name, errno)));
+    passing.into_iter().flat_map(tried).collect()
+}
+
 /// `SplitMix64`: moments that are random and the same in each run.
-fn random(state: &mut u64, salt: u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15 ^ salt);
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -86,6 +86,11 @@ fn ends_well(world: &World, scenario: &Scenario, next: &mut Daemon<'_>, report: 
         other => panic!("the next daemon: {other:?}"),
     };
     (scenario.check)(world, &answer, &mut report.broken);
+    settles(world, next, report);
+}
+
+/// The version is ready, and in a moment nothing is left of what was unfinished.
+fn settles(world: &World, next: &mut Daemon<'_>, report: &mut Report) {
     let again = next.result("realize", &json!({ "version": VERSION }));
     if again["outcome"] != "ready" {
         report.broken.0.push(format!("a ready version is {}", again["outcome"]));
@@ -107,7 +112,7 @@ const WITHOUT: &[&str] =
     &["instance.", "job.record", "links.entry", "lfs.", "restore.", "commit.", "transfer.", "checkout.lfs"];
 
 /// Has the disk refuse once. The error says so with a place, what is published is whole, and the same daemon
-/// does the work when it is asked again.
+/// does the work when it is asked again. A workflow that failed so is run anew.
 fn is_refused(world: &World, scenario: &Scenario, (death, place): (&Death, &str), report: &mut Report) {
     let mut daemon = Daemon::start(&world.env, &death.failpoints());
     let begun = Instant::now();
@@ -126,7 +131,12 @@ fn is_refused(world: &World, scenario: &Scenario, (death, place): (&Death, &str)
     if !scenario.is_damaged {
         report.broken.0.extend(published(world).0.into_iter().map(|what| format!("after it: {what}")));
     }
-    ends_well(world, scenario, &mut daemon, report);
+    match (scenario.again)(world, &mut daemon) {
+        Said::Done(_) => daemon.kill(),
+        other => panic!("asked once more: {other:?}"),
+    }
+    // What could not be removed waits for the next start.
+    settles(world, &mut Daemon::start(&world.env, ""), report);
 }
 
 /// Has a daemon work until it dies. Returns whether it died.

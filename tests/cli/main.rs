@@ -18,6 +18,7 @@ mod gpus;
 mod home;
 mod hub_cache;
 mod interrupt;
+mod machine_clock;
 mod machine_disk;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;

@@ -23,6 +23,7 @@ mod hostile_scripts;
 mod hub_cache;
 mod install_scripts;
 mod interrupt;
+mod machine_clock;
 mod machine_disk;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;

@@ -21,7 +21,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 const MOVING: Duration = Duration::from_secs(30);
 
 /// From one look to the next, with the requests of each, if neither side is frozen.
-pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// How many looks are kept, at the least what [`Patience::silent`] takes.
 const KEPT: usize = 200;

@@ -1,7 +1,7 @@
 """Validation, execution and history of the fake ComfyUI, as in 0.3.75: what is cached is not run again."""
+import ctypes
 import json
 import os
-import signal
 import threading
 import time
 import traceback
@@ -115,7 +115,8 @@ class Executor:
             if self.meets("worker_exits"):
                 raise SystemExit
             if self.meets("wedge"):
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # No other thread runs meanwhile: `PyDLL` does not let go of the interpreter.
+                ctypes.PyDLL(None).pause()
             if self.meets("exec_restart"):
                 self.restart()
             if self.meets("die_running"):

@@ -3,6 +3,7 @@
 
 pub mod bucket;
 pub mod civitai;
+pub mod clock;
 pub mod comfyui;
 pub mod env;
 pub mod file_server;

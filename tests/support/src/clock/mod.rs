@@ -1,0 +1,32 @@
+//! Clocks that jump, for programs that a test starts.
+
+use crate::TestEnv;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+
+/// The clocks of one machine.
+#[derive(Debug)]
+pub struct Clock {
+    file: File,
+}
+
+impl Clock {
+    /// Gives a machine clocks that can be set: comfyd and all that it starts from now on look at them. Builds them
+    /// with the C compiler that Rust links with too.
+    pub fn of(env: &mut TestEnv) -> Self {
+        let [source, library, state] = ["clock.c", "clock.so", "clock"].map(|name| env.path(name));
+        std::fs::write(&source, include_str!("clock.c")).unwrap();
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+        assert!(built.unwrap().success(), "the library does not build");
+        std::fs::write(&state, [0; 16]).unwrap();
+        env.set("LD_PRELOAD", library.to_str().unwrap());
+        env.set("CLOCK_FILE", state.to_str().unwrap());
+        Self { file: File::options().write(true).open(state).unwrap() }
+    }
+
+    /// Sets the time of day so many seconds ahead of the real one, or behind it.
+    pub fn set_time_of_day(&self, ahead: i64) {
+        self.file.write_all_at(&ahead.to_ne_bytes(), 0).unwrap();
+    }
+}

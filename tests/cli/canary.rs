@@ -80,6 +80,7 @@ fn processes_hold_none(env: &TestEnv) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one life, from its begin to its end")]
 fn a_canary_in_every_secret_is_found_nowhere() {
     let env = with_canaries();
     env.json(&["status"]);

@@ -212,7 +212,7 @@ fn trees_that_unfold_are_refused_before_they_are_listed() {
     let small = blob(node.path(), "x");
     let large = blob(node.path(), &"0".repeat(8 << 20));
     let wide = |of: &str, kind: &str, times: usize| -> String {
-        (0..times).map(|at| format!("{kind} {of}\t{at:05}\n")).collect()
+        (0..times).map(|at| format!("{kind} {of}\t{at:05}")).collect::<Vec<_>>().join("\n") + "\n"
     };
     // Ten thousand million files.
     let mut many = small;

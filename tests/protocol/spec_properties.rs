@@ -2,8 +2,7 @@
 
 use crate::repository;
 use proptest::prelude::*;
-use proto::{ModelSource, Spec};
-use serde_json::Value;
+use proto::ModelSource;
 use spec::check;
 
 #[path = "../fuzz/properties/spec.rs"]

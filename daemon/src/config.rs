@@ -141,6 +141,7 @@ impl Config {
         let default_nodes = volume
             .as_ref()
             .map_or_else(|| cache_root.join("custom_nodes"), |volume| volume.join("custom_nodes/workspace"));
+        let socket = places::socket(get, || volume.clone())?;
         Ok(Self {
             models_dir: path("MODELS_DIR")?,
             versions_dir: path("COMFY_VERSIONS_DIR")?.unwrap_or_else(|| homes.join("versions")),
@@ -163,10 +164,10 @@ impl Config {
             pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
             max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
-            child_env: child_env(vars),
+            child_env: child_env(vars, &socket),
             seen_env: seen_env(vars),
             state_dir: places::state_dir(get, || volume.clone())?,
-            socket: places::socket(get, || volume.clone())?,
+            socket,
             volume,
             homes,
             cache_root,
@@ -204,6 +205,9 @@ fn volume(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     }
 }
 
+/// Marks what a daemon starts to do its work, uv and `install.py`, by the daemon's socket: it has no use without it.
+pub const CHILD_OF: &str = "COMFYD_CHILD_OF";
+
 /// Other secrets of RunPod's containers, which are nobody's business here.
 const OTHER_SECRETS: &[&str] = &["RUNPOD_API_KEY", "RUNPOD_AI_API_KEY"];
 
@@ -213,8 +217,10 @@ fn is_secret(name: &str) -> bool {
     hosts::is_token(name) || OTHER_SECRETS.contains(&name)
 }
 
-fn child_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    vars.iter().filter(|(name, _)| !is_secret(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+fn child_env(vars: &BTreeMap<String, String>, socket: &Path) -> BTreeMap<String, String> {
+    let inherited = vars.iter().filter(|(name, _)| !is_secret(name)).map(|(k, v)| (k.clone(), v.clone()));
+    let mark = (CHILD_OF.to_owned(), socket.display().to_string());
+    inherited.chain([mark]).collect()
 }
 
 fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -1,8 +1,8 @@
 //! The composition root: build the parts, run, stop them in order.
 
-use crate::config::Config;
+use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
-use crate::process::raise_open_files;
+use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
 use crate::rpc::{ControlSocket, Life, ListenError, RpcServer};
@@ -84,6 +84,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         config: Arc::clone(&config),
         sources,
     });
+    // Before anyone sweeps or builds: they would go on writing.
+    end_orphans(CHILD_OF, &config.socket.display().to_string()).await;
     // Before anyone can ask for a start: what runs already is not started beside itself.
     daemon.supervisor.adopt().await;
     let sweep = Arc::clone(&daemon);

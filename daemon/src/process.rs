@@ -8,10 +8,12 @@ mod birth;
 mod group;
 mod lasting;
 mod open_files;
+mod orphans;
 
 pub use birth::{Birth, Effort, marked, threads};
 pub use lasting::Process;
 pub use open_files::raise_open_files;
+pub use orphans::end_orphans;
 
 use crate::ctx::Ctx;
 use group::{Group, stop};

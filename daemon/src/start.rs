@@ -5,7 +5,7 @@
 
 mod recent;
 
-use crate::config::Config;
+use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::realize::job::Jobs;
@@ -208,7 +208,7 @@ fn environment(
     venv: &Path,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let mut inherited = config.child_env.clone();
-    inherited.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    inherited.retain(|name, _| !FOREIGN.contains(&name.as_str()) && name != CHILD_OF);
     let path = inherited.get("PATH").cloned().unwrap_or_default();
     inherited.insert("PATH".to_owned(), format!("{}/bin:{path}", venv.display()));
     let places = [

@@ -4,6 +4,7 @@ use crate::client::machine;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use support::TestEnv;
 use support::process::{eventually, kill};
 
@@ -114,18 +115,23 @@ fn what_died_with_its_daemon_is_not_missed() {
     assert_eq!(record(&env), None);
 }
 
-/// The number of the process was given to another one, which is none of our business.
+/// The number of the process was given to another one, which is none of our business. The process itself, which no
+/// record names now, is ended: nobody would ever find it again.
 #[test]
 fn a_process_of_another_birth_is_neither_adopted_nor_ended() {
     let env = version("");
     let pid = number(&ui(&env)["instance"]["state"]["pid"]);
     crash(&env);
+    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
     let path = record(&env).unwrap();
     let mut told: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    told["started"] = json!(told["started"].as_u64().unwrap() - 1);
+    told["pid"] = json!(bystander.id());
     fs::write(&path, told.to_string()).unwrap();
     assert_eq!(instances(&env), [Value::Null; 0]);
     assert_eq!(record(&env), None);
     assert_ne!(number(&ui(&env)["instance"]["state"]["pid"]), pid);
-    assert!(env.processes().contains(&pid), "it was left alone");
+    eventually("nobody knew it any more, and it is ended", || !env.processes().contains(&pid));
+    assert!(bystander.try_wait().unwrap().is_none(), "it was left alone");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
 }

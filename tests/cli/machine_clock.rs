@@ -16,7 +16,7 @@ const HOUR: i64 = 3600;
 const BIG: usize = 12 << 20;
 
 /// Writes a spec whose one model takes seconds to come.
-fn slow_to_realize(env: &TestEnv, id: &str) {
+pub(crate) fn slow_to_realize(env: &TestEnv, id: &str) {
     env.files.put("/big.bin", vec![7; BIG]);
     env.files.always("/big.bin", Fault::Trickle(1 << 20));
     let mut spec = env.spec();
@@ -24,14 +24,14 @@ fn slow_to_realize(env: &TestEnv, id: &str) {
     env.write_spec(id, &spec);
 }
 
-fn succeeded(client: std::process::Child) -> Value {
+pub(crate) fn succeeded(client: std::process::Child) -> Value {
     let ended: Ended = client.wait_with_output().unwrap().into();
     assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
     ended.json()
 }
 
 /// Starts a workflow that takes five seconds, and waits until it runs.
-fn running(env: &TestEnv, version: &str) -> std::process::Child {
+pub(crate) fn running(env: &TestEnv, version: &str) -> std::process::Child {
     let instance = env.json(&["ui", version, "--detach"])["instance"].take();
     let image = json!({ "width": 8, "height": 8, "batch_size": 1, "color": 255 });
     let graph = json!({

@@ -4,6 +4,7 @@
 use crate::client::{machine, python};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -80,13 +81,20 @@ fn promises(from: &Path, to: &Path) -> Option<PathBuf> {
     let is_published = is_staging(from) && !is_staging(to);
     // Written many times a second, or of a process that does not outlive the machine either: not synced, and
     // in pieces they count as none.
-    let is_passing = ["vol/models/.comfyd/parts", "state"].iter().any(|dir| to.starts_with(dir));
+    let is_passing =
+        ["vol/models/.comfyd/parts", "state"].iter().any(|dir| to.starts_with(dir)) || is_lease(to);
     if let Some((repository, _)) = to.to_str()?.split_once("/refs/comfyd/pin/") {
         return Some(Path::new(repository).join("objects"));
     }
     // An empty cache of a repository: one in pieces is thrown away.
     let is_cache = to.parent() == Some(Path::new("vol/.comfy-cache/git"));
     (is_published && !is_passing && !is_cache).then(|| to.to_owned())
+}
+
+/// Tells whether a file says that a process lives.
+fn is_lease(path: &Path) -> bool {
+    let is_uses = |step: &OsStr| step == ".comfyd.uses";
+    path.extension().is_some_and(|end| end == "lease") || path.iter().any(is_uses)
 }
 
 /// Returns what is wrong with a disk.
@@ -122,6 +130,7 @@ fn is_promised(path: &Path) -> bool {
     starts(&["vol/comfy-v", "vol/models", "vol/custom_nodes", "home/.comfy-cache/resolved", "out"])
         && !starts(&["vol/models/.comfyd/parts", "vol/models/.comfyd/links.lock"])
         && !is_own
+        && !is_lease(path)
         && !is_in("__pycache__")
 }
 

@@ -25,6 +25,7 @@ mod install_scripts;
 mod interrupt;
 mod machine_clock;
 mod machine_disk;
+mod machine_freeze;
 #[cfg(target_arch = "x86_64")]
 mod machine_power;
 mod model_links;

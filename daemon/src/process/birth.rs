@@ -55,14 +55,19 @@ impl Effort {
 }
 
 /// Returns the leaders of process groups that were started with a variable of this value, and whose program's
-/// first argument ends so. Blocks for a look at each process; those of other users are passed over.
-pub fn marked(name: &str, value: &str, argument: &str) -> Vec<Birth> {
+/// first argument ends so, where that matters. Blocks for a look at each process; those of other users are passed
+/// over, and so is this one.
+pub fn marked(name: &str, value: &str, argument: Option<&str>) -> Vec<Birth> {
     let mark = format!("{name}={value}");
     let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let is_marked = |pid: &u32| {
-        let (vars, args) = (read(*pid, "environ"), read(*pid, "cmdline"));
-        vars.split(|byte| *byte == 0).any(|var| var == mark.as_bytes())
-            && args.split(|byte| *byte == 0).nth(1).is_some_and(|arg| arg.ends_with(argument.as_bytes()))
+        let has_argument = |wanted: &str| {
+            let args = read(*pid, "cmdline");
+            args.split(|byte| *byte == 0).nth(1).is_some_and(|arg| arg.ends_with(wanted.as_bytes()))
+        };
+        *pid != std::process::id()
+            && read(*pid, "environ").split(|byte| *byte == 0).any(|var| var == mark.as_bytes())
+            && argument.is_none_or(has_argument)
             && status(*pid).is_ok_and(|status| status.leads_its_group(*pid))
     };
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -103,28 +103,29 @@ pub fn create_dir_all(path: &Path) -> Result<(), StoreError> {
     path.ancestors().take(missing).try_for_each(sync_parent)
 }
 
-/// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents, and
-/// removes a directory that has its name. Blocks.
+/// Replaces a small file of comfyd's own as a whole: old content or new, never a mixture. Creates parents. Blocks.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     if let Some(parent) = path.parent() {
         create_dir_all(parent)?;
-    }
-    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-        tracing::warn!(path = %path.display(), "removing a directory in a file's place");
-        remove_dir(path)?;
     }
     replace_file(path, content, true)
 }
 
 /// Replaces a small file as a whole, in a directory that must exist. Readers see the old content or the
-/// new. Unless `durable`, nothing is synced: a crash of the machine, not of the process, may lose it.
+/// new; a directory that has its name is removed. Unless `durable`, nothing is synced: a crash of the machine, not of the process, may lose it.
 /// For what is rewritten many times a second. Blocks.
 pub fn replace_file(path: &Path, content: &[u8], durable: bool) -> Result<(), StoreError> {
     let staging = staging_path(path);
     let written = if durable { write_and_sync(&staging, content) } else { std::fs::write(&staging, content) };
     let written = written.map_err(StoreError::at("write", &staging));
-    let renamed = written.and_then(|()| {
-        if durable { publish(&staging, path) } else { rename("commit.replace", &staging, path) }
+    let put = || if durable { publish(&staging, path) } else { rename("commit.replace", &staging, path) };
+    let renamed = written.and_then(|()| match put() {
+        Err(error) if error.source.kind() == ErrorKind::IsADirectory => {
+            tracing::warn!(path = %path.display(), "removing a directory in a file's place");
+            remove_dir(path)?;
+            put()
+        }
+        put => put,
     });
     if renamed.is_err() {
         // Best effort: the error that matters is the one above.

@@ -87,15 +87,7 @@ impl Lease {
     /// # Errors
     /// When the file is there and cannot be read at all.
     pub fn holder(path: &Path) -> Result<Option<Held>, StoreError> {
-        let read = match read_json(path) {
-            // What stands there is no lease, and none can be written over it.
-            Err(error) if error.source.kind() == ErrorKind::IsADirectory => {
-                tracing::warn!(path = %path.display(), "removing a directory in the place of a lease");
-                commit::remove_dir(path).map(|()| None)?
-            }
-            read => read?,
-        };
-        let Some(Content { owner, beat, since }) = read else { return Ok(None) };
+        let Some(Content { owner, beat, since }) = read_json(path)? else { return Ok(None) };
         // Read second: where it belongs to a later beat, that one counts as seen and the next one shows.
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
         Ok(Some(Held { owner, since, beat: (beat, modified) }))

@@ -64,7 +64,7 @@ impl Supervisor {
 /// arguments, or is in its group. Blocks.
 fn strays(socket: &Path, found: &[(PathBuf, Record)]) -> Vec<Birth> {
     let is_known = |birth: &Birth| found.iter().any(|(_, record)| record.birth == *birth);
-    let marked = marked(MARK, &socket.display().to_string(), "ComfyUI/main.py");
+    let marked = marked(MARK, &socket.display().to_string(), Some("ComfyUI/main.py"));
     marked.into_iter().filter(|birth| !is_known(birth)).collect()
 }
 

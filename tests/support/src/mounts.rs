@@ -93,10 +93,13 @@ impl Mounted {
         let path = self.path(&place.join("ballast"));
         std::fs::remove_file(&path).ok();
         let file = File::create(&path).unwrap();
-        let found = nix::sys::statvfs::fstatvfs(&file).unwrap();
-        let ballast = (found.blocks_available() * found.fragment_size()).saturating_sub(free << 10);
-        let size = i64::try_from(ballast).unwrap();
-        nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size.max(1)).unwrap();
+        // Others write meanwhile: what was free a moment ago need not be.
+        eventually("the rest of the disk is taken", || {
+            let found = nix::sys::statvfs::fstatvfs(&file).unwrap();
+            let ballast = (found.blocks_available() * found.fragment_size()).saturating_sub(free << 10);
+            let size = i64::try_from(ballast).unwrap();
+            nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size.max(1)).is_ok()
+        });
     }
 
     /// Returns whether the daemon still runs.

@@ -1,7 +1,9 @@
 //! First parameter of every effect: how to be told to stop, and where to tell how it goes.
 
 use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod standing;
@@ -11,6 +13,9 @@ mod waiting;
 pub use standing::{Busy, Foreground, Standing};
 pub use stopwatch::Stopwatch;
 pub use waiting::{Overdue, Waiting};
+
+/// How often work that follows other work looks at its progress.
+const FOLLOWED: Duration = Duration::from_millis(50);
 
 /// Cancellation and progress of one piece of work. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,10 +58,19 @@ impl Ctx {
     pub async fn follow<T: Clone>(&self, of: &Progress, mut result: watch::Receiver<Option<T>>) -> Option<T> {
         let mut progress = of.subscribe();
         progress.mark_changed();
+        let mut next = Instant::now();
         loop {
+            // Hundreds may follow, and each takes a copy of the state.
+            let changed = async {
+                tokio::time::sleep_until(next).await;
+                progress.changed().await
+            };
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
-                Ok(()) = progress.changed() => self.progress.follow(&progress.borrow_and_update()),
+                Ok(()) = changed => {
+                    self.progress.follow(&progress.borrow_and_update());
+                    next = Instant::now() + FOLLOWED;
+                }
                 ended = result.wait_for(Option::is_some) => {
                     self.progress.follow(&of.subscribe().borrow());
                     return ended.ok().and_then(|ended| ended.clone());

@@ -27,6 +27,9 @@ use tokio_util::task::TaskTracker;
 /// Calls of one client at the same time.
 const MAX_CALLS: usize = 64;
 
+/// A call that is over sooner has no progress to tell.
+const FIRST_PROGRESS: Duration = Duration::from_millis(20);
+
 /// Time between two progress notifications of a call.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -194,6 +197,9 @@ impl Client {
 async fn tell_progress<T>(ctx: &Ctx, id: &RequestId, answers: &Answers, call: impl Future<Output = T>) -> T {
     let mut states = ctx.progress.subscribe();
     let mut call = std::pin::pin!(call);
+    if let Ok(answer) = tokio::time::timeout(FIRST_PROGRESS, &mut call).await {
+        return answer;
+    }
     loop {
         tokio::select! {
             biased;

@@ -56,7 +56,6 @@ pub const NAMES: &[&str] = &[
     "transfer.published",
     "transfer.sync",
     "transfer.write",
-    "tree.remove",
     "uv.publish",
     "venv.repair",
 ];

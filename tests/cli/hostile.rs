@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::TestEnv;
+use support::file_server::Fault;
 use support::git_remote::Repository;
 
 /// Makes a commit of a tree that git itself would not add: lines of `git mktree`. Returns its id.
@@ -235,4 +236,20 @@ fn trees_that_unfold_are_refused_before_they_are_listed() {
         assert!(said(&error).contains(reason), "{reason}: {error}");
         assert!(begun.elapsed().as_secs() < 30, "{reason}: {:?}", begun.elapsed());
     }
+}
+
+/// A file's name and place are the spec's and its link's; what a host calls it is of no matter.
+#[test]
+fn a_name_that_a_host_gives_leads_no_file_anywhere() {
+    const TEXT: &str = "model: {}\n";
+    let env = machine();
+    let name = "attachment; filename=\"../../../evil.yaml\"; filename*=UTF-8''..%2F..%2Fevil.yaml".to_owned();
+    env.files.always("/m.yaml", Fault::Status(200, vec![("content-disposition", name)], TEXT));
+    let mut spec = env.spec();
+    spec["models"] = json!([{ "source": env.files.url("/m.yaml"), "target_subdir": "configs" }]);
+    env.write_spec("v", &spec);
+    env.json(&["realize", "v"]);
+    assert_eq!(fs::read_to_string(env.volume("models/configs/m.yaml")).unwrap(), TEXT);
+    let found = Command::new("find").arg(env.path("")).args(["-name", "*evil*"]).output().unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
 }

@@ -1,6 +1,6 @@
-//! Whole directory trees: cloned by hard links, removed without ever being half visible.
+//! Whole directory trees: cloned by hard links, listed without what is not published.
 
-use super::commit::{StoreError, create_dir_all, publish, staging_path, step};
+use super::commit::{StoreError, create_dir_all};
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
@@ -24,17 +24,6 @@ pub fn link_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Removes a published tree: its name disappears in one step, then its files go. Blocks.
-///
-/// # Errors
-/// When the name cannot be taken away. Files that resist under the staging name are left behind.
-pub fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    let doomed = staging_path(path);
-    publish(path, &doomed)?;
-    step("tree.remove", "remove", &doomed)?;
-    fs::remove_dir_all(&doomed).map_err(StoreError::at("remove", &doomed))
 }
 
 /// Returns the names of a directory's published entries; none when it does not exist. Blocks.
@@ -76,11 +65,12 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_tree_is_gone_and_its_neighbours_stay() {
+    fn only_published_names_are_listed() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("a/b")).unwrap();
-        fs::create_dir_all(dir.path().join("c")).unwrap();
-        remove_tree(&dir.path().join("a")).unwrap();
+        for name in [".comfyd-staging-x", "c"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
         assert_eq!(published(dir.path()).unwrap(), ["c"]);
+        assert!(published(&dir.path().join("absent")).unwrap().is_empty());
     }
 }

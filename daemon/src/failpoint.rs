@@ -3,7 +3,7 @@
 //! A program that is built without the feature `failpoints` has none: [`hit`] is nothing there. With it,
 //! the variable `FAILPOINTS` says what happens where, in the words of the crate `fail`: `name=action;…`, such as
 //! `commit.rename=3*off->return(kill)`: end the process by SIGKILL at the fourth hit. `return(EIO)`, or any other of
-//! [`REFUSALS`], has the step fail that way; `return(note)` writes the name into the log, so that hits can be counted.
+//! `REFUSALS`, has the step fail that way; `return(note)` writes the name into the log, so that hits can be counted.
 
 /// Every place, for tests that go through all of them.
 pub const NAMES: &[&str] = &[

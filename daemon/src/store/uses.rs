@@ -2,7 +2,7 @@
 //!
 //! A use is a lease in the home; its name has the generation and the process that needs it. On that process's own
 //! machine the process itself tells whether the use lasts: a ComfyUI whose daemon was killed still counts. Elsewhere
-//! only the lease does, which the daemon keeps writing; one that has been silent for [`FORGOTTEN`] counts no more,
+//! only the lease does, which the daemon keeps writing; one that has been silent for a week counts no more,
 //! for a machine that was frozen may go on after days.
 //!
 //! Who uses says so first and looks for the generation after that; who removes takes the name away first and
@@ -12,6 +12,7 @@ use super::commit::StoreError;
 use super::lease::Lease;
 use super::owner::{self, Maker};
 use super::places::Home;
+use super::sweep;
 use super::tree;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,8 +81,7 @@ pub fn uses(home: &Home) -> Result<Vec<(String, User)>, StoreError> {
 
 /// A file that is gone by now was not: its owner has just removed it, or writes it anew.
 fn is_forgotten(path: &Path) -> bool {
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > FORGOTTEN))
+    sweep::age(path).is_some_and(|age| age > FORGOTTEN)
 }
 
 #[cfg(test)]

@@ -91,7 +91,8 @@ fn a_disk_that_becomes_full_while_a_model_comes_keeps_what_has_come() {
     fs::create_dir_all(seen.join("versions")).unwrap();
     fs::write(seen.join("versions/v.json"), spec.to_string()).unwrap();
     let client = env.spawn(&["realize", "v", "--json"]);
-    eventually("the model is on its way", || env.files.sent("/big.bin") > 4 << 20);
+    // The journal may be a quarter of a second behind, which is 4 MiB here.
+    eventually("half of the model has come", || env.files.sent("/big.bin") > 16 << 20);
     daemon.leave_free(&volume, 0);
     let ended: Ended = client.wait_with_output().unwrap().into();
     assert_eq!(ended.status, Some(DISK), "{}{}", ended.stdout, ended.stderr);

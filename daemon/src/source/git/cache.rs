@@ -108,7 +108,7 @@ impl Cache {
         let staging = staging_path(&path);
         let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
         gix::ThreadSafeRepository::init_opts(&staging, kind, options, gix::open::Options::isolated())
-            .map_err(GitError::cache("create", url.shown()))?;
+            .map_err(GitError::cache_at("create", url.shown(), &path))?;
         // Not synced: without a pin it holds nothing, and one in pieces is thrown away.
         let published = step("git.create", "create", &path).and_then(|()| publish(&staging, &path));
         if published.is_err() {

@@ -5,6 +5,7 @@ use crate::store::commit::{StoreError, disk_remedy};
 use crate::store::file_lock::LockError;
 use proto::{CommitId, ErrorKind};
 use std::io::ErrorKind as Io;
+use std::path::Path;
 
 /// Why something about a repository did not work.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +193,15 @@ impl GitError {
     pub(super) fn cache(attempt: &'static str, url: &str) -> impl FnOnce(gix::Error) -> Self {
         let url = url.to_owned();
         move |error| Self::Cache { attempt, url, source: Cause::from(&error) }
+    }
+
+    /// The same for a change of the cache in `dir`, which the disk may refuse.
+    pub(super) fn cache_at(attempt: &'static str, url: &str, dir: &Path) -> impl FnOnce(gix::Error) -> Self {
+        let (path, otherwise) = (dir.to_owned(), Self::cache(attempt, url));
+        move |error| match disk_refusal(&error) {
+            Some(source) => Self::Store(StoreError { attempt, path, source }),
+            None => otherwise(error),
+        }
     }
 }
 

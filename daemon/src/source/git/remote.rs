@@ -103,7 +103,7 @@ fn pin_durably(repo: &gix::Repository, url: &RepoUrl, commit: &CommitId) -> Resu
     sync_file(dir)?;
     let (name, old) = (pin(commit), gix::refs::transaction::PreviousValue::Any);
     let pinned = repo.reference(name.as_str(), object_id(url, commit)?, old, "pinned");
-    pinned.map_err(GitError::cache("pin a commit in", url.shown()))?;
+    pinned.map_err(GitError::cache_at("pin a commit in", url.shown(), dir))?;
     let path = dir.join(&name);
     // The directories of the first pin are new, too.
     path.ancestors().take_while(|step| *step != dir).try_for_each(|step| Ok(sync_file(step)?))

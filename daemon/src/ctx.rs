@@ -80,6 +80,11 @@ impl Ctx {
     }
 }
 
+/// Returns a time in whole milliseconds, as the protocol tells it.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Default for Ctx {
     fn default() -> Self {
         Self::new()

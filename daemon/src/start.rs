@@ -6,7 +6,7 @@
 mod recent;
 
 use crate::config::{CHILD_OF, Config};
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, millis};
 use crate::error::Error;
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse, Realization, Request, clean};
@@ -15,7 +15,7 @@ use crate::source::Sources;
 use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::store::specs::{self, Loaded};
-use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor, millis};
+use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor};
 use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
 use proto::{Spec, VersionId};
 use recent::{Recent, Stamps};

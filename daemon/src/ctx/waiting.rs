@@ -1,6 +1,6 @@
 //! Waits for what others have: told to who asks, and each with an end.
 
-use super::{Progress, Stopwatch};
+use super::{Progress, Stopwatch, millis};
 use proto::event::Wait;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,10 +99,6 @@ impl Drop for Waiting {
             self.progress.state.send_modify(|state| state.waits.retain(|told| told.id != id));
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

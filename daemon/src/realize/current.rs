@@ -8,7 +8,6 @@
 use super::record::Record;
 use super::{InUse, LOCK_DEADLINE};
 use crate::ctx::Ctx;
-use crate::failpoint;
 use crate::store::commit::StagingDir;
 use crate::store::file_lock::FileLock;
 use crate::store::inspect::linked_generation;
@@ -25,7 +24,7 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
     match before {
         // What lost its record is nothing to go back to.
         Some(name) if Record::complete(&home.generation(&name))?.is_some() => {
-            hit("current.previous", home)?;
+            commit::step("current.previous", "link", &home.current())?;
             commit::symlink(&Home::link_to(&name), &home.previous())?;
         }
         _ if linked_generation(&home.previous()).is_some_and(|name| name == generation) => {
@@ -34,12 +33,8 @@ pub(super) fn flip(home: &Home, generation: &str) -> Result<(), StoreError> {
         }
         _ => {}
     }
-    hit("current.flip", home)?;
+    commit::step("current.flip", "link", &home.current())?;
     commit::symlink(&Home::link_to(generation), &home.current())
-}
-
-fn hit(place: &'static str, home: &Home) -> Result<(), StoreError> {
-    failpoint::hit(place).map_err(StoreError::at("link", home.current()))
 }
 
 /// Removes the generations that are neither current nor previous and that nobody uses, here or on another

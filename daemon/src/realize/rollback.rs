@@ -9,13 +9,13 @@ use super::layout::Layout;
 use super::record::Record;
 use super::{LOCK_DEADLINE, RealizeError, check_owner, current, skips_scripts};
 use crate::ctx::Ctx;
-use crate::failpoint;
 use crate::resolve::{self, changes};
 use crate::source::Sources;
+use crate::store;
+use crate::store::commit::step;
 use crate::store::file_lock::FileLock;
 use crate::store::inspect::linked_generation;
 use crate::store::places::{Home, generation, lock_file};
-use crate::store::{self, StoreError};
 use proto::{Lock, Spec};
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn go_back(sources: &Sources, spec: &Spec, home: &Home) -> Result<RolledBack, Re
         ("rollback.copy", dir.join(generation::LOCK)),
         ("rollback.lock", lock_file(&sources.config, version)),
     ] {
-        failpoint::hit(place).map_err(StoreError::at("write", &path))?;
+        step(place, "write", &path)?;
         store::write_json(&path, &lock)?;
     }
     current::flip(home, &to)?;

@@ -8,11 +8,12 @@
 
 use super::{Started, Wanted};
 use crate::config::Config;
+use crate::ctx::millis;
 use crate::realize::Realization;
 use crate::resolve::Mode;
 use crate::store::places::{self, Home};
 use crate::store::specs::{self, Loaded};
-use crate::supervise::{Ready, millis};
+use crate::supervise::Ready;
 use proto::VersionId;
 use proto::method::{Target, WarmTimings, Warmth};
 use std::collections::HashMap;

@@ -68,7 +68,7 @@ use state::Published;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -319,9 +319,4 @@ fn show(ctx: &Ctx, shown: &mut Option<Task>, published: &Published) {
     } else {
         task.detail(published.said.clone());
     }
-}
-
-/// Returns a duration in whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

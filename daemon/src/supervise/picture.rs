@@ -1,10 +1,11 @@
 //! Takes the picture of the machine that `placement` decides from.
 
+use super::Supervisor;
 use super::gpu::Gpu;
 use super::placement::{Picture, Resident};
 use super::room::{Limits, lock};
-use super::{Supervisor, millis};
 use crate::comfy::Comfy;
+use crate::ctx::millis;
 use futures_util::future::join_all;
 use proto::method::{Device, InstanceInfo, InstanceState};
 use std::path::{Path, PathBuf};

@@ -2,12 +2,12 @@
 
 use super::instance::Request;
 use super::log::NodeImport;
-use super::millis;
 use super::running::Answer;
 use super::state::Published;
 use super::usage::{Held, Purpose};
 use super::{Handle, Supervisor};
 use crate::comfy::Comfy;
+use crate::ctx::millis;
 use proto::method::{InstanceInfo, InstanceState};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,10 +3,9 @@
 use super::instance::{Owner, Reply};
 use super::log::{self, NodeImport};
 use super::look::Watch;
-use super::millis;
 use super::ready::Ended;
 use super::running::{Answer, Running};
-use crate::ctx::Stopwatch;
+use crate::ctx::{Stopwatch, millis};
 use proto::method::{InstanceInfo, InstanceState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

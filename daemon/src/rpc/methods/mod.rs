@@ -102,5 +102,5 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
 
 /// Milliseconds since `started`.
 fn elapsed_ms(started: std::time::Instant) -> u64 {
-    crate::supervise::millis(started.elapsed())
+    crate::ctx::millis(started.elapsed())
 }

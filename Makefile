@@ -33,7 +33,7 @@ dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/
 
 .PHONY: test
 test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
-	COMFYD_UV=$(UV) $(CARGO) test --workspace --features $(TESTED)
+	COMFYD_UV=$(UV) $(CARGO) test --workspace --features $(TESTED) --quiet
 
 .PHONY: test-handler
 test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes

@@ -26,7 +26,8 @@ fn realized(ids: &[&str]) -> (TestEnv, PathBuf) {
 
 /// Starts a version anew and returns what it told.
 fn started(env: &TestEnv, id: &str, args: &[&str]) -> String {
-    env.comfyctl(&["stop", id]);
+    let stopped = env.comfyctl(&["stop", id]);
+    assert_eq!(stopped.status, Some(0), "{}", stopped.stderr);
     let ended = env.comfyctl(&[&["ui", id, "--detach"], args].concat());
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     ended.stderr

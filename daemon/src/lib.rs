@@ -3,12 +3,14 @@
 //! ARCHITECTURE.md has the map and the invariants. Entry points: [`daemon::run`] is the daemon's life,
 //! [`realize::realize`] the way from a spec to a working home.
 
+pub mod boot;
 pub mod comfy;
 pub mod config;
 pub mod ctx;
 pub mod daemon;
 pub mod error;
 pub mod failpoint;
+pub mod prefetch;
 pub mod process;
 pub mod realize;
 pub mod resolve;

@@ -18,6 +18,7 @@ pub mod method;
 pub mod places;
 pub mod plan;
 pub mod rpc;
+pub mod rung;
 #[cfg(feature = "parse")]
 pub mod source;
 #[cfg(not(feature = "parse"))]
@@ -29,6 +30,7 @@ pub use error::{ErrorData, ErrorKind};
 pub use ids::{CommitId, NodeDir, RelPath, VersionId};
 pub use lock::Lock;
 pub use plan::Plan;
+pub use rung::Rung;
 pub use source::ModelSource;
 pub use spec::Spec;
 

@@ -2,6 +2,7 @@
 
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
+use crate::prefetch::Prefetch;
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -37,6 +38,8 @@ pub struct Daemon {
     pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
+    /// What idle time does.
+    pub prefetch: Prefetch,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -77,6 +80,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
         workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        prefetch: Prefetch::default(),
         jobs,
         supervisor,
         started: Instant::now(),

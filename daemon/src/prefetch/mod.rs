@@ -2,3 +2,21 @@
 
 pub mod history;
 pub mod predict;
+
+use proto::VersionId;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// What idle time does, and what it learns from. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Prefetch {
+    wake: Arc<Notify>,
+}
+
+impl Prefetch {
+    /// Takes note that a version was asked for. Never blocks.
+    pub fn note(&self, version: &VersionId) {
+        tracing::debug!(%version, "asked for");
+        self.wake.notify_one();
+    }
+}

@@ -15,6 +15,9 @@ pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Resu
     let Realize { update, offline, no_install_scripts, background, .. } = params;
     let mode = Mode { update, offline, no_install_scripts };
     let wanted = Request { background, ..request(daemon, &loaded, home, mode) };
+    if !background {
+        daemon.prefetch.note(&loaded.spec.version_id);
+    }
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),
         outcome: RealizeOutcome::Detached,

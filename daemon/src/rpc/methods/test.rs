@@ -18,6 +18,7 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
     let wanted =
         Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;
+    daemon.prefetch.note(&started.version_id);
     let (present, mut checks) = present(&started.realization);
     checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);

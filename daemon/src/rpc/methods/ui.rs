@@ -13,5 +13,6 @@ pub(super) async fn ui(daemon: &Daemon, ctx: &Ctx, params: Ui) -> Result<UiAnswe
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let wanted = Wanted { target: params.target, mode, address, purpose: Purpose::Lease };
     let started = daemon.starter.start(ctx, wanted).await?;
+    daemon.prefetch.note(&started.version_id);
     Ok(UiAnswer { already_running: !started.ready.started, instance: started.ready.info })
 }

@@ -18,6 +18,7 @@ pub(super) async fn warm(
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let wanted = Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Lease };
     let started = daemon.starter.warm(ctx, wanted).await?;
+    daemon.prefetch.note(&started.version_id);
     let instance = started.ready.info();
     let lease = leases.take(started.held).ok_or(Error::Leases)?;
     Ok(WarmAnswer { lease, instance, how: started.how, timings: started.timings })

@@ -48,6 +48,7 @@ impl Running {
             workflows: 0,
             restarts: self.restarts,
             adopted: self.adopted,
+            forked: false,
         }
     }
 

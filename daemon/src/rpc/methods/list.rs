@@ -23,7 +23,7 @@ pub(super) fn list(daemon: &Daemon, params: &List) -> Result<ListAnswer, Error> 
             }
             Err(error) => return Err(error.into()),
         };
-        versions.push(ListedVersion { version_id, path, state, errors });
+        versions.push(ListedVersion { version_id, path, state, standing: None, errors });
     }
     let searched = specs::search_dirs(&daemon.config, params.cwd.as_deref());
     Ok(ListAnswer { searched: searched.iter().map(|dir| dir.display().to_string()).collect(), versions })

@@ -28,6 +28,7 @@ pub(super) fn show(daemon: &Daemon, params: &Show) -> Result<ShowAnswer, Error> 
         generation: inspect::linked_generation(&home.current()),
         previous: inspect::linked_generation(&home.previous()),
         state: stand.state,
+        standing: None,
         lacks: stand.lacks,
         linked_nodes: linked.filter_map(|link| Some(nodes.get(link.node?)?.dir.clone())).collect(),
         instance: stand.instance,

@@ -1,6 +1,7 @@
 //! Idle time lifts likely versions up the warmth ladder (`proto::Rung`), as far as the budgets allow.
 
 pub mod history;
+pub mod plan;
 pub mod predict;
 
 use proto::VersionId;

@@ -3,6 +3,7 @@
 pub mod history;
 pub mod plan;
 pub mod predict;
+pub mod watch;
 
 use proto::VersionId;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub use variables::{VARIABLES, Variable};
 use hub_caches::hub_caches;
 use proto::VersionId;
 use proto::places::{self, PlaceError};
-use size::size;
+use size::{size, size_or_none};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,8 @@ pub struct Config {
     pub max_queue: usize,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
+    /// `COMFYD_SHADOW_BUDGET`: bytes of local disk for copies of what starts read from a slow volume; 0: none.
+    pub shadow_budget: u64,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
     pub child_env: BTreeMap<String, String>,
     /// The whole environment as the daemon saw it, for telling clients what differs. Tokens read `""`.
@@ -172,6 +174,8 @@ impl Config {
             prefetch: Budgets::from_vars(get)?,
             max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
+            shadow_budget: places::text(get, SHADOW_BUDGET)
+                .map_or(Ok(DEFAULT_SHADOW_BUDGET), |text| size_or_none(SHADOW_BUDGET, &text))?,
             child_env: child_env(vars, &socket),
             seen_env: seen_env(vars),
             state_dir: places::state_dir(get, || volume.clone())?,
@@ -184,6 +188,9 @@ impl Config {
 }
 
 const GPU_RESERVE: &str = "COMFYD_GPU_RESERVE";
+const SHADOW_BUDGET: &str = "COMFYD_SHADOW_BUDGET";
+/// A start reads about 100 MB of small files: that of forty generations.
+const DEFAULT_SHADOW_BUDGET: u64 = 4 << 30;
 
 /// Reads the number that a variable holds, if it is set.
 fn count(

@@ -108,6 +108,11 @@ pub const VARIABLES: &[Variable] = &[
         "none: first who was not used for longest",
     ),
     variable(
+        "COMFYD_SHADOW_BUDGET",
+        "local disk for copies of what starts read from a slow volume, below `$COMFY_CACHE_ROOT/shadows`; `0`: none",
+        "`4GiB`, and never more than 80 % of the disk",
+    ),
+    variable(
         "COMFYD_GROUP",
         "a group, by name or number, whose members may use the daemon too",
         "its own user and root only",

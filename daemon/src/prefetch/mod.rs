@@ -2,6 +2,7 @@
 
 pub mod history;
 pub mod predict;
+pub mod watch;
 
 use proto::VersionId;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::rungs::{Found, Life, Look, look};
 use crate::error::Error;
 use crate::source::Sources;
 use crate::store::places::Home;
-use crate::store::specs;
+use crate::store::specs::{self, Loaded};
 use crate::supervise::Supervisor;
 use proto::VersionId;
 use proto::method::{InstanceInfo, PrefetchPlan, Standing, Target, VersionStanding, Zygote};
@@ -43,8 +43,8 @@ pub struct Ladder {
 /// A version that is known, and what a look at it found.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// The version.
-    pub version_id: VersionId,
+    /// Its spec.
+    pub loaded: Loaded,
     /// How it is named.
     pub target: Target,
     /// Its home.
@@ -93,15 +93,16 @@ impl Ladder {
     /// There is no such spec, it has errors, or the disk cannot be looked at.
     pub fn look(&self, target: &Target) -> Result<Known, Error> {
         let config = &self.sources.config;
-        let spec = specs::load(config, target)?.spec;
-        let home = Home::find(config, &spec.version_id, target.comfy_home.as_deref())?;
-        let look = look(&self.sources, &spec, &home)?;
-        let row = Row { version_id: spec.version_id.clone(), found: look.found.clone() };
+        let loaded = specs::load(config, target)?;
+        let version_id = loaded.spec.version_id.clone();
+        let home = Home::find(config, &version_id, target.comfy_home.as_deref())?;
+        let look = look(&self.sources, &loaded.spec, &home)?;
+        let row = Row { version_id, found: look.found.clone() };
         let mut table = self.lock();
         let standing = self.standing(&home.root, &row, &Alive::one(&self.supervisor, &home.root), &table);
         table.rows.insert(home.root.clone(), row);
         drop(table);
-        Ok(Known { version_id: spec.version_id, target: target.clone(), home, look, standing })
+        Ok(Known { loaded, target: target.clone(), home, look, standing })
     }
 
     /// Looks at all versions that are known; those without a sound spec are left out. Blocks, for about a
@@ -156,16 +157,11 @@ impl Ladder {
         all
     }
 
-    /// Takes note that a call worked on a version: the next who asks looks at it. Never waits.
-    pub fn touched(&self, target: &Target) {
-        let mut table = self.lock();
-        if !table.named.contains(target) {
-            if table.named.len() >= NAMED {
-                table.named.pop_front();
-            }
-            table.named.push_back(target.clone());
-        }
-        table.touched.insert(target.clone());
+    /// Says that a call works on a version: when what is returned is dropped, the next who asks looks at it.
+    /// Never waits.
+    #[must_use = "the work ends when this is dropped"]
+    pub fn work_on(&self, target: &Target) -> Work {
+        Work { ladder: self.clone(), target: Some(target.clone()) }
     }
 
     /// Keeps what a plan says keeps versions where they are: it is part of why they stand there.
@@ -175,6 +171,17 @@ impl Ladder {
             Some((PathBuf::from(&lift.home), reason))
         };
         self.lock().held_back = plan.lifts.iter().filter_map(reason).collect();
+    }
+
+    fn touched(&self, target: Target) {
+        let mut table = self.lock();
+        if !table.named.contains(&target) {
+            if table.named.len() >= NAMED {
+                table.named.pop_front();
+            }
+            table.named.push_back(target.clone());
+        }
+        table.touched.insert(target);
     }
 
     /// Looks at what calls have worked on, or at all when that is some time ago. Blocks.
@@ -217,6 +224,27 @@ impl Ladder {
     fn lock(&self) -> MutexGuard<'_, Table> {
         // Whole between any two statements.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call's work on a version.
+pub struct Work {
+    ladder: Ladder,
+    target: Option<Target>,
+}
+
+impl Work {
+    /// Ends it where nothing was done but to look: what is known of the version holds.
+    pub fn changed_nothing(mut self) {
+        self.target = None;
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(target) = self.target.take() {
+            self.ladder.touched(target);
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Idle time lifts likely versions up the warmth ladder (`proto::Rung`), as far as the budgets allow.
 
 pub mod history;
+pub mod ladder;
+pub mod pins;
 pub mod predict;
+pub mod rungs;
 pub mod watch;
 
 use proto::VersionId;
@@ -15,6 +18,11 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
+    /// Says that something has changed that a plan goes by. Never blocks.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Takes note that a version was asked for. Never blocks.
     pub fn note(&self, version: &VersionId) {
         tracing::debug!(%version, "asked for");

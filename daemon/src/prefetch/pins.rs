@@ -5,6 +5,7 @@
 //! `COMFYD_PINNED` names count as pinned to *primed* wherever their home lies.
 
 use crate::config::Config;
+use crate::error::{Error, chain};
 use crate::store::{StoreError, read_json, write_json};
 use proto::method::{PinInfo, Target};
 use proto::{Rung, VersionId};
@@ -48,26 +49,12 @@ struct PinsFile {
     pins: BTreeMap<PathBuf, Pinned>,
 }
 
-/// Why a version is not pinned.
-#[derive(Debug, thiserror::Error)]
-pub enum PinError {
-    /// A rung below those that cost anything.
-    #[error("`{0}` is no rung to pin a version to")]
-    TooLow(Rung),
-    /// There are too many.
-    #[error("{MOST} versions are pinned already")]
-    TooMany,
-    /// The pins cannot be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Pins {
     /// Reads what was pinned before. Blocks.
     pub fn open(config: &Config) -> Self {
         let path = config.state_dir.join("pins.json");
         let read = read_json::<PinsFile>(&path).inspect_err(
-            |error| tracing::warn!(path = %path.display(), error = %crate::error::chain(error), "pins are ignored"),
+            |error| tracing::warn!(path = %path.display(), error = %chain(error), "pins are ignored"),
         );
         let file = read.ok().flatten().filter(|file| file.schema_version == SCHEMA_VERSION);
         Self {
@@ -81,13 +68,13 @@ impl Pins {
     ///
     /// # Errors
     /// A rung below [`Rung::Fetched`], too many pins, or a disk that refuses: then nothing has changed.
-    pub fn pin(&self, home: &Path, pinned: Pinned) -> Result<Option<Rung>, PinError> {
+    pub fn pin(&self, home: &Path, pinned: Pinned) -> Result<Option<Rung>, Error> {
         if pinned.rung < Rung::Fetched {
-            return Err(PinError::TooLow(pinned.rung));
+            return Err(Error::PinRung(pinned.rung));
         }
         let mut pins = self.lock();
         if pins.len() >= MOST && !pins.contains_key(home) {
-            return Err(PinError::TooMany);
+            return Err(Error::TooManyPins(MOST));
         }
         let before = self.rung(&pins, home, &pinned.version_id);
         let mut wanted = pins.clone();
@@ -101,7 +88,7 @@ impl Pins {
     ///
     /// # Errors
     /// A disk that refuses: then nothing has changed.
-    pub fn unpin(&self, home: &Path, version_id: &VersionId) -> Result<Option<Rung>, PinError> {
+    pub fn unpin(&self, home: &Path, version_id: &VersionId) -> Result<Option<Rung>, Error> {
         let mut pins = self.lock();
         let before = self.rung(&pins, home, version_id);
         let mut wanted = pins.clone();

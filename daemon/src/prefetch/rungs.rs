@@ -124,7 +124,9 @@ impl Found {
     /// Why nothing waits to be forked.
     fn unprimed(&self, instance: Option<&InstanceInfo>) -> String {
         match &self.start {
-            _ if instance.is_some_and(|instance| matches!(instance.state, InstanceState::Starting { .. })) => {
+            _ if instance
+                .is_some_and(|instance| matches!(instance.state, InstanceState::Starting { .. })) =>
+            {
                 idle(instance)
             }
             Start::Unknown => "no start of it was recorded yet".to_owned(),

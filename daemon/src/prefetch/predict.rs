@@ -56,6 +56,8 @@ impl Predict for Predictor {
 /// Ranks the versions of a whole history, the likeliest first, as of `now` (seconds since 1970). Takes milliseconds.
 pub fn likely(history: &[Request], now: i64) -> Vec<Likely> {
     let mut predictor = Predictor::default();
-    history.iter().for_each(|request| predictor.observe(request));
+    for request in history {
+        predictor.observe(request);
+    }
     predictor.likely(now)
 }

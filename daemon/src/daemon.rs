@@ -17,7 +17,7 @@ use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::places::{Home, homes};
 use crate::store::sweep::sweep_all;
-use crate::supervise::{Gpus, Limits, Patience, Supervisor};
+use crate::supervise::{Gpus, Limits, Patience, Places, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,15 +81,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
     let jobs = Jobs::new(sources.clone(), work.clone());
-    let supervisor = supervisor(&config);
+    let boot = Boot::new(&config);
+    let supervisor = supervisor(&config, boot.clone());
     let starter = Starter::new(sources.clone(), jobs.clone(), supervisor.clone());
     let ladder = Ladder::new(sources.clone(), supervisor.clone());
-    let lifter = Lifter {
-        sources: sources.clone(),
-        jobs: jobs.clone(),
-        starter: starter.clone(),
-        boot: Boot::new(&config),
-    };
+    let lifter = Lifter { sources: sources.clone(), jobs: jobs.clone(), starter: starter.clone(), boot };
     let prefetch = Prefetch::new((lifter, ladder.clone(), supervisor.clone()), &tasks, work.clone());
     let (http, foreground) = (sources.http.clone(), jobs.foreground().clone());
     let daemon = Arc::new(Daemon {
@@ -157,12 +153,14 @@ async fn keep_tidy(daemon: Arc<Daemon>, tasks: TaskTracker, work: CancellationTo
     }
 }
 
-fn supervisor(config: &Config) -> Supervisor {
+fn supervisor(config: &Config, boot: Boot) -> Supervisor {
     let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
-    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
+    let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
+    let places = Places { state_dir, socket, boot };
+    Supervisor::new(places, gpus, limits, Patience::default())
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

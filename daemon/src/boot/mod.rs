@@ -4,8 +4,10 @@
 //! of another start means a plain start, never an error.
 
 mod record;
+mod recorder;
 
 pub use record::{Distrust, OpenedFile, StartRecord};
+pub use recorder::Recording;
 
 use crate::config::Config;
 use crate::ctx::Ctx;

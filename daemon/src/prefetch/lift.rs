@@ -16,9 +16,9 @@ use crate::source::Sources;
 use crate::start::{Address, Starter, Wanted};
 use crate::store::inspect::space;
 use crate::supervise::Purpose;
-use proto::Rung;
 use proto::method::Target;
 use proto::plan::Plan;
+use proto::{ErrorKind, Rung};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,9 +60,22 @@ pub enum LiftError {
 }
 
 impl LiftError {
-    /// Tells whether it failed only because it was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind() == proto::ErrorKind::Cancelled)
+    /// Returns what kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Failed(error) => error.kind(),
+            Self::Disk { .. } => ErrorKind::Disk,
+            Self::NotYet(_) => ErrorKind::Instance,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed(error) => error.hint(),
+            Self::Disk { .. } => Some("free some space, or lower COMFYD_PREFETCH_DISK".to_owned()),
+            Self::NotYet(_) => None,
+        }
     }
 }
 
@@ -129,7 +142,7 @@ impl Lifter {
     pub async fn pack(&self, ctx: &Ctx, generation_dir: &Path) {
         match self.boot.pack(ctx, generation_dir).await {
             Ok(packed) => {
-                tracing::debug!(dir = %generation_dir.display(), ?packed, "packed the files of a start")
+                tracing::debug!(dir = %generation_dir.display(), ?packed, "packed the files of a start");
             }
             Err(error) => tracing::warn!(%error, "the files of a start are not packed"),
         }

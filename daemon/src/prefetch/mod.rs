@@ -21,25 +21,25 @@ pub mod pins;
 pub mod plan;
 pub mod predict;
 pub mod rungs;
+mod steps;
 mod table;
 mod targets;
 pub mod watch;
 
 use crate::config::Config;
-use crate::ctx::{Ctx, Foreground, millis};
-use crate::error::{Error, chain};
+use crate::ctx::{Ctx, Foreground};
+use crate::error::Error;
 use crate::store::inspect::space;
 use crate::supervise::Supervisor;
 use history::History;
 use ladder::Ladder;
-use lift::{LiftError, Lifter};
+use lift::Lifter;
 use memory::Memory;
 use plan::{Decision, plan};
-use proto::method::{Budgets, DoneLift, PrefetchAnswer, PrefetchPlan, Target};
+use proto::method::{Budgets, PrefetchAnswer, PrefetchPlan, Target};
 use proto::{Rung, VersionId};
-use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use table::{Candidate, Learnt, Places, candidates};
@@ -73,19 +73,6 @@ struct Shared {
     wake: Notify,
     /// Held by whoever does a step.
     lifting: tokio::sync::Mutex<()>,
-}
-
-/// One thing to do.
-#[derive(Debug)]
-enum Step {
-    /// Ends a zygote.
-    Unprime(PathBuf),
-    /// Lifts a version.
-    Lift(Candidate, Rung),
-    /// Has a zygote wait for a version that runs.
-    Prime(Candidate),
-    /// Packs the files of a recorded start.
-    Pack(PathBuf),
 }
 
 impl Prefetch {
@@ -160,7 +147,7 @@ impl Prefetch {
         }
         let ctx = Ctx { standing: self.shared.foreground.standing(true), ..ctx.clone() };
         let plan = self.decide(asked).await.1.plan;
-        let done = self.steps(&ctx, asked).await;
+        let done = Box::pin(self.steps(&ctx, asked)).await;
         if ctx.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -172,7 +159,7 @@ impl Prefetch {
         if self.shared.config.prefetch.until.is_some() {
             let ctx = Ctx { cancel: stop.child_token(), ..Ctx::new() };
             let live = async { tokio::join!(self.live(&ctx, news), self.relieve()) };
-            Box::pin(stop.run_until_cancelled(live)).await;
+            stop.run_until_cancelled(live).await;
         }
     }
 
@@ -184,7 +171,7 @@ impl Prefetch {
                 self.hear(one);
             }
             let ctx = Ctx { standing: foreground.standing(true), ..ctx.clone() };
-            self.steps(&ctx, &[]).await;
+            Box::pin(self.steps(&ctx, &[])).await;
             let next = self.learnt().next_try().map_or(LOOK_EVERY, |at| at - Instant::now());
             tokio::select! {
                 () = self.shared.wake.notified() => (),
@@ -206,115 +193,6 @@ impl Prefetch {
         learnt.news.insert(news.version_id.clone(), news);
     }
 
-    /// Does all that is to be done, a step at a time, each by a new plan.
-    async fn steps(&self, ctx: &Ctx, asked: &[Target]) -> Vec<DoneLift> {
-        let mut done = Vec::new();
-        // A step that is done and wished again has not come to what it should: it waits for the next pass.
-        let mut seen = HashSet::new();
-        while !ctx.cancel.is_cancelled() {
-            let _lifting = self.shared.lifting.lock().await;
-            if asked.is_empty() {
-                // Between two steps others may have begun: idle time begins anew after them.
-                if self.shared.foreground.is_busy() {
-                    self.shared.foreground.quiet(self.shared.config.prefetch.after).await;
-                }
-            }
-            let (all, decision) = self.decide(asked).await;
-            self.settle(&all);
-            let steps = self.to_do(all, &decision);
-            let Some(step) = steps.into_iter().find(|step| seen.insert(step.name())) else { break };
-            done.extend(self.step(ctx, step).await);
-        }
-        done
-    }
-
-    async fn step(&self, ctx: &Ctx, step: Step) -> Option<DoneLift> {
-        let Shared { lifter, .. } = &*self.shared;
-        let began = Instant::now();
-        let (candidate, from, to, result) = match step {
-            Step::Unprime(home) => {
-                self.unprime(&home).await;
-                return None;
-            }
-            Step::Pack(dir) => {
-                lifter.pack(ctx, &dir).await;
-                self.learnt().packed.insert(dir);
-                return None;
-            }
-            Step::Prime(candidate) => {
-                let primed = lifter.prime(ctx, &candidate.target).await;
-                (candidate, Rung::Running, Rung::Running, primed.map(|()| None))
-            }
-            Step::Lift(candidate, to) => {
-                let from = candidate.row.standing.rung;
-                tracing::info!(version = %candidate.row.version_id, %from, %to, why = candidate.row.why, "lifting");
-                let lifted = lifter.lift(ctx, &candidate.target, (from, to)).await;
-                (candidate, from, to, lifted.map(|learnt| learnt.bytes))
-            }
-        };
-        let told = self.learn(&candidate, result, began)?;
-        let stands = self.stands(&candidate).await;
-        Some(DoneLift {
-            version_id: candidate.row.version_id.clone(),
-            home: candidate.row.home.clone(),
-            from,
-            to: if told.is_none() { to } else { stands },
-            took_ms: millis(began.elapsed()),
-            problem: told,
-        })
-    }
-
-    /// Notes how a lift ended. Returns its problem, if it had one; nothing when it was cancelled.
-    #[allow(clippy::option_option, reason = "what ended, and how")]
-    fn learn(
-        &self,
-        candidate: &Candidate,
-        result: Result<Option<u64>, LiftError>,
-        began: Instant,
-    ) -> Option<Option<String>> {
-        let mut learnt = self.learnt();
-        match result {
-            Ok(bytes) => {
-                if let Some(bytes) = bytes {
-                    learnt.weighed(&candidate.home, bytes);
-                }
-                learnt.lifted(&candidate.home, Ok(began.elapsed()));
-                Some(None)
-            }
-            Err(error) if error.is_cancelled() => None,
-            Err(error) => {
-                let text = chain(&error);
-                tracing::warn!(version = %candidate.row.version_id, error = text, "not lifted as far as planned");
-                learnt.lifted(&candidate.home, Err(text.clone()));
-                Some(Some(text))
-            }
-        }
-    }
-
-    /// What there is to do, in order: memory is given back first, and packing waits for all else.
-    fn to_do(&self, all: Vec<Candidate>, decision: &Decision) -> Vec<Step> {
-        let Decision { plan, zygotes } = decision;
-        let has = |candidate: &Candidate| candidate.row.standing.zygote.is_some();
-        let gets = |candidate: &Candidate| zygotes.contains(&candidate.row.home);
-        let ended = all.iter().filter(|candidate| has(candidate) && !gets(candidate));
-        let mut steps: Vec<Step> = ended.map(|candidate| Step::Unprime(candidate.home.clone())).collect();
-        for lift in &plan.lifts {
-            let Some(candidate) = all.iter().find(|candidate| candidate.row.home == lift.home) else {
-                continue;
-            };
-            if lift.to > lift.from {
-                steps.push(Step::Lift(candidate.clone(), lift.to));
-            } else if lift.from == Rung::Running && gets(candidate) && !has(candidate) {
-                // Else a crash of it is a start from the beginning; without a record it cannot be had.
-                steps.extend(candidate.recorded.is_some().then(|| Step::Prime(candidate.clone())));
-            }
-        }
-        let learnt = self.learnt();
-        let recorded = all.into_iter().filter_map(|candidate| candidate.recorded);
-        steps.extend(recorded.filter(|dir| !learnt.packed.contains(dir)).map(Step::Pack));
-        steps
-    }
-
     /// Looks at what may be lifted, and plans.
     async fn decide(&self, asked: &[Target]) -> (Vec<Candidate>, Decision) {
         let (shared, asked) = (Arc::clone(&self.shared), asked.to_vec());
@@ -334,23 +212,6 @@ impl Prefetch {
             tracing::error!(%error, "planning crashed");
             (Vec::new(), plan(&[], Budgets::default(), None))
         })
-    }
-
-    /// News of versions that are fetched by now are none any more.
-    fn settle(&self, all: &[Candidate]) {
-        let mut learnt = self.learnt();
-        let here = all.iter().filter(|candidate| candidate.row.standing.rung >= Rung::Fetched);
-        for candidate in here {
-            if let Some(news) = learnt.news.remove(&candidate.row.version_id) {
-                news.settle();
-            }
-        }
-    }
-
-    async fn stands(&self, candidate: &Candidate) -> Rung {
-        let (ladder, target) = (self.shared.ladder.clone(), candidate.target.clone());
-        let looked = tokio::task::spawn_blocking(move || ladder.look(&target)).await;
-        looked.ok().and_then(Result::ok).map_or(Rung::Unknown, |known| known.standing.rung)
     }
 
     /// Gives memory back where others need it, the least likely first.
@@ -375,11 +236,6 @@ impl Prefetch {
     fn zygotes(&self) -> Vec<PathBuf> {
         let _ = &self.shared.supervisor;
         Vec::new()
-    }
-
-    #[allow(clippy::unused_async, reason = "a process is to end")]
-    async fn unprime(&self, home: &Path) {
-        let _ = (&self.shared.supervisor, home);
     }
 
     fn check(&self, asked: &[Target]) -> Result<(), Error> {
@@ -417,18 +273,6 @@ impl Shared {
             () if self.config.prefetch.until.is_none() => Some("COMFYD_PREFETCH is `off`".to_owned()),
             () if self.foreground.is_busy() => Some("other work is under way".to_owned()),
             () => None,
-        }
-    }
-}
-
-impl Step {
-    /// Tells steps apart.
-    fn name(&self) -> (PathBuf, Option<Rung>, u8) {
-        match self {
-            Self::Unprime(home) => (home.clone(), None, 0),
-            Self::Lift(candidate, to) => (candidate.home.clone(), Some(*to), 1),
-            Self::Prime(candidate) => (candidate.home.clone(), None, 2),
-            Self::Pack(dir) => (dir.clone(), None, 3),
         }
     }
 }

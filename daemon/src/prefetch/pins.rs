@@ -53,14 +53,22 @@ impl Pins {
     /// Reads what was pinned before. Blocks.
     pub fn open(config: &Config) -> Self {
         let path = config.state_dir.join("pins.json");
-        let read = read_json::<PinsFile>(&path).inspect_err(
-            |error| tracing::warn!(path = %path.display(), error = %chain(error), "pins are ignored"),
-        );
-        let file = read.ok().flatten().filter(|file| file.schema_version == SCHEMA_VERSION);
+        let pins = match read_json::<PinsFile>(&path) {
+            Ok(Some(file)) if file.schema_version == SCHEMA_VERSION => file.pins,
+            Ok(Some(PinsFile { schema_version, .. })) => {
+                tracing::warn!(path = %path.display(), schema_version, "pins in another form are ignored");
+                BTreeMap::new()
+            }
+            Ok(None) => BTreeMap::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), error = %chain(&error), "pins are ignored");
+                BTreeMap::new()
+            }
+        };
         Self {
             path: path.into(),
             environment: Arc::new(config.pinned.clone()),
-            pins: Arc::new(Mutex::new(file.map(|file| file.pins).unwrap_or_default())),
+            pins: Arc::new(Mutex::new(pins)),
         }
     }
 

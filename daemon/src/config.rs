@@ -5,12 +5,14 @@
 mod group;
 mod hosts;
 mod hub_caches;
+mod prefetch;
 mod saved;
 mod size;
 mod variables;
 
 pub use group::UserGroup;
 pub use hosts::ModelHosts;
+pub use prefetch::{Budgets, Share};
 pub use variables::{VARIABLES, Variable};
 
 use hub_caches::hub_caches;
@@ -66,6 +68,8 @@ pub struct Config {
     pub gpu_reserve: Option<u64>,
     /// `COMFYD_PINNED`.
     pub pinned: BTreeSet<VersionId>,
+    /// What idle time may take.
+    pub prefetch: Budgets,
     /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
     pub max_queue: usize,
     /// `COMFYD_UV`, where set.
@@ -95,6 +99,9 @@ pub enum ConfigError {
         /// What it holds.
         text: String,
     },
+    /// A rung that idle time cannot lift to.
+    #[error("COMFYD_PREFETCH is `{0}`, which is none of off, fetched, realized, primed and running")]
+    Prefetch(String),
     /// A group that is none.
     #[error("COMFYD_GROUP is `{0}`, and there is no such group")]
     Group(String),
@@ -164,6 +171,7 @@ impl Config {
             max_instances: count(get, "COMFYD_MAX_INSTANCES", 1)?,
             gpu_reserve: places::text(get, GPU_RESERVE).map(|text| size(GPU_RESERVE, &text)).transpose()?,
             pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
+            prefetch: Budgets::from_vars(get)?,
             max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
             shadow_budget: places::text(get, SHADOW_BUDGET)

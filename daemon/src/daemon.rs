@@ -1,7 +1,10 @@
 //! The composition root: build the parts, run, stop them in order.
 
+use crate::boot::Boot;
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
+use crate::prefetch::Prefetch;
+use crate::prefetch::ladder::Ladder;
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -13,7 +16,7 @@ use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::places::{Home, homes};
 use crate::store::sweep::sweep_all;
-use crate::supervise::{Gpus, Limits, Patience, Supervisor};
+use crate::supervise::{Gpus, Limits, Patience, Places, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +40,10 @@ pub struct Daemon {
     pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
+    /// Where the versions stand.
+    pub ladder: Ladder,
+    /// What idle time does.
+    pub prefetch: Prefetch,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -76,7 +83,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
-        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        workflows: Workflows::new(
+            Arc::clone(&config),
+            sources.http.clone(),
+            jobs.foreground().clone(),
+            work.clone(),
+        ),
+        ladder: Ladder::new(sources.clone(), supervisor.clone()),
+        prefetch: Prefetch::default(),
         jobs,
         supervisor,
         started: Instant::now(),
@@ -138,7 +152,9 @@ fn supervisor(config: &Config) -> Supervisor {
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
-    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
+    let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
+    let places = Places { state_dir, socket, boot: Boot::default() };
+    Supervisor::new(places, gpus, limits, Patience::default())
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

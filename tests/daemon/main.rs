@@ -19,6 +19,7 @@ mod source_python;
 mod source_transfer;
 mod supervise;
 mod supervise_health;
+mod supervise_recorded;
 
 /// A file that is not declared above would be no test at all.
 #[test]

@@ -19,11 +19,13 @@ mod layout;
 mod pack;
 mod parallel;
 mod record;
+mod recorder;
 mod shadow;
 mod speed;
 mod touched;
 
 pub use record::{Distrust, OpenedFile, Part, StartRecord};
+pub use recorder::Recording;
 
 use crate::config::Config;
 use crate::ctx::Ctx;

@@ -20,6 +20,7 @@ mod pack;
 mod parallel;
 mod record;
 mod recorder;
+mod running;
 mod shadow;
 mod speed;
 mod touched;
@@ -45,7 +46,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A shadow that was handed out is not removed for so long, whether a process runs from it yet or not.
+/// A shadow that was handed out is used for so long, whether a process runs from it yet or not.
 const HANDED: Duration = Duration::from_secs(600);
 
 /// Knows from where starts are quick. Cheap to clone. The default one knows of no local disk: all starts are
@@ -120,12 +121,6 @@ impl Boot {
             made.await.ok().flatten()
         };
         made.await.unwrap_or_else(|| generation_dir.to_owned())
-    }
-
-    /// Says that a process runs from a tree that [`Self::tree`] returned: as long as it lives, nobody removes that.
-    /// None where the tree is no shadow. Blocks shortly.
-    pub fn keep(&self, tree: &Path, pid: u32) -> Option<Use> {
-        self.shared.as_ref()?.shadows.keep(tree, pid)
     }
 
     /// Packs what a recorded start of the generation read, for machines to which its volume is far away; nothing
@@ -234,7 +229,7 @@ impl Shared {
                 let seconds = began.elapsed().as_secs_f32();
                 tracing::info!(shadow = %place.display(), seconds, "starting from a local copy");
                 let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-                handed.retain(|_, (since, _)| since.elapsed() < HANDED);
+                handed.retain(|place, (since, _)| since.elapsed() < HANDED || running::is_run(place));
                 handed.insert(place.clone(), (Instant::now(), own_use));
                 Some(place)
             }

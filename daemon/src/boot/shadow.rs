@@ -7,12 +7,13 @@
 //! ```
 //!
 //! A shadow is never synced, so it counts only until the machine boots anew. It appears whole, by a rename; the
-//! daemons of a host share it. Who uses one says so first and looks for it after that; who removes one takes
-//! its name away first and looks for uses after that, as with generations (`store::uses`).
+//! daemons of a host share it. What a process runs from is seen (`running`). Who is about to start one says so first
+//! and looks for the shadow after that; who removes one takes its name away first and looks for uses after that, as
+//! with generations (`store::uses`).
 
 use super::fresh;
 use super::image::{Image, ImageError, PackedFile};
-use super::parallel;
+use super::{parallel, running};
 use crate::store::commit::{StagingDir, StoreError, claim_dir, create_dir_all};
 use crate::store::inspect::space;
 use crate::store::places::Home;
@@ -79,12 +80,6 @@ impl Shadows {
 
     pub(super) fn dir(&self) -> &Path {
         &self.home.root
-    }
-
-    /// Says that a process uses the shadow that `tree` is; none where it is no shadow. Blocks shortly.
-    pub(super) fn keep(&self, tree: &Path, pid: u32) -> Option<Use> {
-        let name = tree.strip_prefix(self.dir()).ok()?.to_str().filter(|name| !name.is_empty())?;
-        Use::take(&self.home, name, pid)
     }
 
     /// Returns the shadow of a generation by its image, made now if there is none, and what keeps it from being
@@ -188,7 +183,8 @@ impl Shadows {
         }
         let staging = StagingDir::beside(&place);
         claim_dir(&place, staging.path())?;
-        if self.is_used(name)? {
+        // Who runs from it does so under its new name now.
+        if self.is_used(name)? || running::is_run(staging.path()) {
             // Who came in between has looked before its name was gone; this is the moment that he has to wait for.
             claim_dir(staging.path(), &place)?;
             return Ok(false);
@@ -197,7 +193,8 @@ impl Shadows {
     }
 
     fn is_used(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(uses(&self.home)?.iter().any(|(used, _)| used == name))
+        let is_named = uses(&self.home)?.iter().any(|(used, _)| used == name);
+        Ok(is_named || running::is_run(&self.dir().join(name)))
     }
 
     /// Takes away what is not whole. Who runs from it keeps what it has open.

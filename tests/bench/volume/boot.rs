@@ -2,7 +2,11 @@
 //!
 //! `record` notes what the process touched that was started from the generation's record; `pack` makes the image;
 //! `tree` prints where a start would begin, and how long it took to know.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool of the benchmarks, which read its output")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a tool of the benchmarks, which read its output"
+)]
 
 use comfyd::boot::{Boot, StartRecord};
 use comfyd::config::Config;

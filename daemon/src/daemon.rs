@@ -153,7 +153,7 @@ fn supervisor(config: &Config) -> Supervisor {
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
     let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
-    let places = Places { state_dir, socket, boot: Boot::default() };
+    let places = Places { state_dir, socket, boot: Boot::new(config) };
     Supervisor::new(places, gpus, limits, Patience::default())
 }
 

@@ -59,10 +59,13 @@ impl Running {
     }
 
     /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that.
-    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, took_ms: u64) {
+    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
         let kept = blocking(move || {
             let record = recording.end(&launch.generation, launch.start_settings(), took_ms);
-            record.map_or(Ok(()), |record| record.write(&launch.generation_dir))
+            record.map_or(Ok(()), |mut record| {
+                record.note_touched(pid, &launch.generation_dir);
+                record.write(&launch.generation_dir)
+            })
         });
         if let Err(error) = kept.await {
             tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");

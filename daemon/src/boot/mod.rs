@@ -7,7 +7,7 @@ mod record;
 mod recorder;
 
 pub use record::{Distrust, OpenedFile, StartRecord};
-pub use recorder::Recording;
+pub use recorder::{Recording, keep_script};
 
 use std::path::{Path, PathBuf};
 

@@ -36,6 +36,9 @@ pub struct InstanceInfo {
     /// Whether an earlier daemon started it.
     #[serde(default)]
     pub adopted: bool,
+    /// Whether it was forked from a zygote, a process that waited for it with its modules imported.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forked: bool,
 }
 
 /// What a ComfyUI computes on.

@@ -5,18 +5,20 @@
 mod group;
 mod hosts;
 mod hub_caches;
+mod prefetch;
 mod saved;
 mod size;
 mod variables;
 
 pub use group::UserGroup;
 pub use hosts::ModelHosts;
+pub use prefetch::{Budgets, Share};
 pub use variables::{VARIABLES, Variable};
 
 use hub_caches::hub_caches;
 use proto::VersionId;
 use proto::places::{self, PlaceError};
-use size::size;
+use size::{size, size_or_none};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -66,10 +68,14 @@ pub struct Config {
     pub gpu_reserve: Option<u64>,
     /// `COMFYD_PINNED`.
     pub pinned: BTreeSet<VersionId>,
+    /// What idle time may take.
+    pub prefetch: Budgets,
     /// `COMFYD_MAX_QUEUE`: workflows that may wait for one version.
     pub max_queue: usize,
     /// `COMFYD_UV`, where set.
     pub uv: Option<PathBuf>,
+    /// `COMFYD_SHADOW_BUDGET`: bytes of local disk for copies of what starts read from a slow volume; 0: none.
+    pub shadow_budget: u64,
     /// What git, uv and ComfyUI get to see: the daemon's environment without tokens.
     pub child_env: BTreeMap<String, String>,
     /// The whole environment as the daemon saw it, for telling clients what differs. Tokens read `""`.
@@ -93,6 +99,9 @@ pub enum ConfigError {
         /// What it holds.
         text: String,
     },
+    /// A rung that idle time cannot lift to.
+    #[error("COMFYD_PREFETCH is `{0}`, which is none of off, fetched, realized, primed and running")]
+    Prefetch(String),
     /// A group that is none.
     #[error("COMFYD_GROUP is `{0}`, and there is no such group")]
     Group(String),
@@ -162,8 +171,11 @@ impl Config {
             max_instances: count(get, "COMFYD_MAX_INSTANCES", 1)?,
             gpu_reserve: places::text(get, GPU_RESERVE).map(|text| size(GPU_RESERVE, &text)).transpose()?,
             pinned: pinned(&places::text(get, "COMFYD_PINNED").unwrap_or_default())?,
+            prefetch: Budgets::from_vars(get)?,
             max_queue: count(get, "COMFYD_MAX_QUEUE", 0)?.unwrap_or(MAX_QUEUE),
             uv: path("COMFYD_UV")?,
+            shadow_budget: places::text(get, SHADOW_BUDGET)
+                .map_or(Ok(DEFAULT_SHADOW_BUDGET), |text| size_or_none(SHADOW_BUDGET, &text))?,
             child_env: child_env(vars, &socket),
             seen_env: seen_env(vars),
             state_dir: places::state_dir(get, || volume.clone())?,
@@ -176,6 +188,9 @@ impl Config {
 }
 
 const GPU_RESERVE: &str = "COMFYD_GPU_RESERVE";
+const SHADOW_BUDGET: &str = "COMFYD_SHADOW_BUDGET";
+/// A start reads about 100 MB of small files: that of forty generations.
+const DEFAULT_SHADOW_BUDGET: u64 = 4 << 30;
 
 /// Reads the number that a variable holds, if it is set.
 fn count(

@@ -3,6 +3,8 @@
 use crate::boot::Boot;
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
+use crate::prefetch::Prefetch;
+use crate::prefetch::ladder::Ladder;
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -38,6 +40,10 @@ pub struct Daemon {
     pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
+    /// Where the versions stand.
+    pub ladder: Ladder,
+    /// What idle time does.
+    pub prefetch: Prefetch,
     /// When the daemon began.
     pub started: Instant,
     /// Cancelled to stop the daemon.
@@ -77,7 +83,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let supervisor = supervisor(&config);
     let daemon = Arc::new(Daemon {
         starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
-        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
+        workflows: Workflows::new(
+            Arc::clone(&config),
+            sources.http.clone(),
+            jobs.foreground().clone(),
+            work.clone(),
+        ),
+        ladder: Ladder::new(sources.clone(), supervisor.clone()),
+        prefetch: Prefetch::default(),
         jobs,
         supervisor,
         started: Instant::now(),
@@ -140,7 +153,7 @@ fn supervisor(config: &Config) -> Supervisor {
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
     let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
-    let places = Places { state_dir, socket, boot: Boot::default() };
+    let places = Places { state_dir, socket, boot: Boot::new(config) };
     Supervisor::new(places, gpus, limits, Patience::default())
 }
 

@@ -17,7 +17,7 @@ use crate::store::places::{Home, generation};
 use crate::store::specs::{self, Loaded};
 use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor};
 use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
-use proto::{Spec, VersionId};
+use proto::{Rung, Spec, VersionId};
 use recent::{Recent, Stamps};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -99,7 +99,8 @@ impl Starter {
         };
         let supervisor = self.supervisor.clone();
         let in_use = InUse::new(move || supervisor.instances());
-        Request { spec: Arc::new(loaded.spec.clone()), home, mode, in_use, background: false }
+        let spec = Arc::new(loaded.spec.clone());
+        Request { spec, home, mode, in_use, background: false, until: Rung::Realized }
     }
 
     /// Returns the version's ComfyUI: at once when it was found running a moment ago and nothing that

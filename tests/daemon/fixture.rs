@@ -2,7 +2,7 @@
 
 use comfyd::boot::Boot;
 use comfyd::config::Config;
-use comfyd::ctx::Ctx;
+use comfyd::ctx::{Ctx, Foreground};
 use comfyd::run::{Failure, RunError, RunRequest, Start, Up, Workflows};
 use comfyd::source::http::{Http, Timeouts};
 use comfyd::supervise::{Gpus, Launch, Limits, Patience, Places, Purpose, Ready, Supervisor};
@@ -156,7 +156,7 @@ fn workflows(dir: &tempfile::TempDir, vars: &[(&str, &str)]) -> Workflows {
     let vars = places.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let config = Arc::new(Config::from_vars(&vars.collect()).unwrap());
     let http = Http::new(config.hosts.clone(), Timeouts::default());
-    Workflows::new(config, http, CancellationToken::new())
+    Workflows::new(config, http, Foreground::default(), CancellationToken::new())
 }
 
 pub(crate) fn pid_of(ready: &Ready) -> Pid {

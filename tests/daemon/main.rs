@@ -1,6 +1,7 @@
 //! The daemon's rooms together, against real tools and doubles of the outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod boot;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod fixture;

@@ -1,5 +1,6 @@
 //! The larger values of the samples. The hosts and names are made up.
 
+use crate::sample_ladder::standing;
 use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
 use proto::lock::{LeftOut, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
 use proto::method::*;
@@ -240,6 +241,8 @@ pub(crate) fn status_answer() -> StatusAnswer {
     };
     let name = "NVIDIA H100 80GB HBM3".to_owned();
     let gpu = GpuInfo { index: 0, name, total_bytes: 80 << 30, free_bytes: 60 << 30 };
+    let version =
+        VersionStanding { version_id: id(), home: "/volume/comfy-wan22".to_owned(), standing: standing() };
     StatusAnswer {
         version: "0.1.0".to_owned(),
         pid: 4242,
@@ -250,6 +253,7 @@ pub(crate) fn status_answer() -> StatusAnswer {
         instances: vec![instance()],
         workflows: vec![workflow],
         gpus: vec![gpu],
+        versions: vec![version],
     }
 }
 
@@ -264,6 +268,7 @@ pub(crate) fn show_answer() -> ShowAnswer {
         generation: Some("0f1e2d3c".to_owned()),
         previous: Some("4a5b6c7d".to_owned()),
         state: VersionState::Running,
+        standing: Some(standing()),
         lacks: texts(&["model loras/a.safetensors"]),
         linked_nodes: vec![NodeDir::new("ComfyUI-KJNodes").unwrap()],
         instance: Some(instance()),
@@ -285,6 +290,7 @@ pub(crate) fn instance() -> InstanceInfo {
         restarts: 1,
         forked: false,
         adopted: true,
+        forked: true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A value of every message type, with every field set and every variant listed.
 
 use crate::golden::{Golden, golden, old as old_golden};
+use crate::sample_ladder::{self, standing};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
 use proto::event::{ProgressEvent, TaskKind, TaskState, Unit};
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
+    all.extend(sample_ladder::all());
     all.extend([
         golden("spec_without_scripts", &spec()),
         golden("lock_rolled_back", &lock()),
@@ -52,6 +54,12 @@ fn old() -> Vec<Golden> {
         old_golden::<WarmAnswer>("warm_answer"),
         old_golden::<UiAnswer>("ui_answer_with_device"),
         old_golden::<ShowAnswer>("show_answer_with_device"),
+        old_golden::<ShowAnswer>("show_answer_rolled_back"),
+        old_golden::<ListAnswer>("list_answer"),
+        old_golden::<StatusAnswer>("status_answer_with_waits"),
+        old_golden::<RollbackAnswer>("rollback_answer"),
+        old_golden::<WarmAnswer>("warm_answer_rolled_back"),
+        old_golden::<UiAnswer>("ui_answer_rolled_back"),
     ]
 }
 
@@ -140,11 +148,11 @@ fn first_verbs() -> Vec<Golden> {
         golden("realize_without_scripts", &realize),
         golden("realize_answer_without_scripts", &realize_answer),
         golden("rollback", &Rollback { target: target() }),
-        golden("rollback_answer", &rollback_answer()),
+        golden("rollback_answer_forked", &rollback_answer()),
         golden("run_job_without_scripts", &run()),
         golden("run_job_answer", &run_answer()),
         golden("warm_without_scripts", &Warm { target: target(), offline: true, no_install_scripts: true }),
-        golden("warm_answer_rolled_back", &warm_answer()),
+        golden("warm_answer_forked", &warm_answer()),
         golden("release", &Release { lease: "1f".to_owned() }),
         golden("release_answer", &ReleaseAnswer { released: true }),
     ]
@@ -168,8 +176,10 @@ fn other_verbs() -> Vec<Golden> {
         version_id: id(),
         path: "/home/u/versions/wan22.json".to_owned(),
         state: VersionState::Realized,
+        standing: Some(standing()),
         errors: 2,
     };
+    let list_answer = ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] };
     let logs_answer = LogsAnswer {
         path: "/volume/comfy-wan22/log".to_owned(),
         text: "Prompt executed in 1.00 seconds\n".to_owned(),
@@ -178,15 +188,15 @@ fn other_verbs() -> Vec<Golden> {
     };
     vec![
         golden("ui_without_scripts", &ui),
-        golden("ui_answer_rolled_back", &UiAnswer { instance: instance(), already_running: true }),
+        golden("ui_answer_forked", &UiAnswer { instance: instance(), already_running: true }),
         golden("test_without_scripts", &Test { target: target(), offline: true, no_install_scripts: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
         golden("status", &Status {}),
-        golden("status_answer_with_waits", &status_answer()),
+        golden("status_answer_with_versions", &status_answer()),
         golden("list", &list),
-        golden("list_answer", &ListAnswer { searched: texts(&["/home/u/versions"]), versions: vec![listed] }),
+        golden("list_answer_with_standing", &list_answer),
         golden("show", &Show { target: target() }),
-        golden("show_answer_rolled_back", &show_answer()),
+        golden("show_answer_with_standing", &show_answer()),
         golden("logs", &Logs { target: target(), from: Some(1024), lines: 50 }),
         golden("logs_answer", &logs_answer),
         golden("stop", &Stop { target: target() }),

@@ -33,9 +33,21 @@ pub(super) fn size(variable: &'static str, text: &str) -> Result<u64, ConfigErro
     bytes.and_then(|(whole, part)| whole.checked_add(part)).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
+/// Reads the size that a variable holds, where `0` means nothing at all.
+pub(super) fn size_or_none(variable: &'static str, text: &str) -> Result<u64, ConfigError> {
+    if text.trim() == "0" { Ok(0) } else { size(variable, text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_plain_nought_is_nothing_at_all() {
+        assert_eq!(size_or_none("X", "0").unwrap(), 0);
+        assert_eq!(size_or_none("X", "1k").unwrap(), 1000);
+        assert!(size_or_none("X", "0GB").is_err());
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

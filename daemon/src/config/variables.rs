@@ -104,8 +104,13 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "COMFYD_PINNED",
-        "ids of versions, with commas, that make room for others last",
+        "ids of versions, with commas, that make room for others last, and that idle time keeps primed",
         "none: first who was not used for longest",
+    ),
+    variable(
+        "COMFYD_SHADOW_BUDGET",
+        "local disk for copies of what starts read from a slow volume, below `$COMFY_CACHE_ROOT/shadows`; `0`: none",
+        "`4GiB`, and never more than 80 % of the disk",
     ),
     variable(
         "COMFYD_GROUP",
@@ -115,6 +120,28 @@ pub const VARIABLES: &[Variable] = &[
     variable("COMFYD_LOG", "what the daemon logs, such as `comfyd=debug`", "`info`"),
     variable("COMFYD_BIN", "the daemon that comfyctl starts", "`comfyd` beside comfyctl, else on PATH"),
     variable("COMFYD_MAX_QUEUE", "workflows that may wait for one version; more are refused", "64"),
+    variable(
+        "COMFYD_PREFETCH",
+        "how far idle time lifts likely versions: `off`, `fetched`, `realized`, `primed` or `running` (which takes GPU memory)",
+        "`primed`",
+    ),
+    variable("COMFYD_PREFETCH_WARM", "versions that idle time keeps primed", "2"),
+    variable(
+        "COMFYD_PREFETCH_MEMORY",
+        "what primed versions and files read ahead may take of the memory: `25%`, or `8GiB`",
+        "`25%`",
+    ),
+    variable(
+        "COMFYD_PREFETCH_DISK",
+        "what idle time leaves free on each disk",
+        "`20GiB`, or a tenth of the disk where that is less",
+    ),
+    variable(
+        "COMFYD_PREFETCH_RATE",
+        "bytes a second of models that are fetched in the background: `20MB`",
+        "unbounded",
+    ),
+    variable("COMFYD_PREFETCH_AFTER", "seconds without other work before idle time begins", "5"),
     variable("COMFYD_UV", "the uv to use", "`uv` on PATH, else one installed into the cache by pip"),
     variable(
         "UV_CACHE_DIR",

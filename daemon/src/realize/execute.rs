@@ -26,8 +26,8 @@ use std::sync::Arc;
 
 /// Everything that stays the same while a plan is made true.
 pub struct Work {
-    /// Held while the home is changed.
-    pub home_lock: FileLock,
+    /// Held while the home is changed; none where it is not.
+    pub home_lock: Option<FileLock>,
     /// The outside.
     pub sources: Sources,
     /// What was asked for; its model links carry the signatures that the lock leaves out.
@@ -186,7 +186,7 @@ async fn using(work: &Arc<Work>, generation: String) -> Result<Option<Use>, Real
 /// Asks before what others would notice: who stood still for long may have been passed over.
 async fn still_ours(work: &Arc<Work>) -> Result<(), RealizeError> {
     let home = &work.layout.home.root;
-    if blocking(work, |work| work.home_lock.is_mine()).await? {
+    if blocking(work, |work| work.home_lock.as_ref().map_or(Ok(true), FileLock::is_mine)).await? {
         return Ok(());
     }
     Err(RealizeError::TakenOver(home.display().to_string()))

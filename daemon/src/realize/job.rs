@@ -9,8 +9,8 @@ use crate::ctx::{Ctx, Foreground};
 use crate::resolve::Mode;
 use crate::source::Sources;
 use crate::store;
-use proto::VersionId;
 use proto::method::JobInfo;
+use proto::{Rung, VersionId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -28,6 +28,7 @@ struct Key {
     models: PathBuf,
     spec: String,
     mode: Mode,
+    until: Rung,
 }
 
 /// The realizes under way. Cheap to clone.
@@ -137,6 +138,7 @@ impl Jobs {
             models: request.home.models.clone(),
             spec: store::digest(&*request.spec),
             mode: request.mode,
+            until: request.until,
         };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if !request.background {

@@ -23,7 +23,7 @@ use layout::Layout;
 use plan::{Disk, Facts, Rules, is_built};
 use proto::method::RealizeOutcome;
 use proto::plan::RepositoryAction;
-use proto::{Lock, NodeDir, Plan, Spec};
+use proto::{Lock, NodeDir, Plan, Rung, Spec};
 use record::Record;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ mod clean;
 mod current;
 mod error;
 pub mod execute;
+mod fetch;
 mod generation;
 mod in_use;
 pub mod job;
@@ -64,6 +65,8 @@ pub struct Request {
     pub in_use: InUse,
     /// Whether all other work goes first.
     pub background: bool,
+    /// How far: [`Rung::Realized`], or less, and then its home stays as it is.
+    pub until: Rung,
 }
 
 /// A finished home.
@@ -83,7 +86,7 @@ pub struct Realization {
     pub warnings: Vec<String>,
 }
 
-/// Makes a version's home complete. A home that is ready is answered without network and without a
+/// Makes a version's home complete, or goes as far as the request says. A home that is ready is answered without network and without a
 /// subprocess. One that loses its home's lock, because its process was frozen, begins anew behind whoever took it.
 /// Cancel-safe.
 ///
@@ -111,6 +114,9 @@ async fn realize_once(ctx: &Ctx, sources: &Sources, request: &Request) -> Result
     if first.plan.ready {
         return first.finish(RealizeOutcome::Ready);
     }
+    if request.until < Rung::Realized {
+        return fetch_once(ctx, sources, request, first).await;
+    }
     let path = request.home.lock();
     let what = request.home.root.display().to_string();
     let lock = FileLock::take(ctx, path, &what, LOCK_DEADLINE).await;
@@ -136,20 +142,24 @@ async fn realize_once(ctx: &Ctx, sources: &Sources, request: &Request) -> Result
     let is_current = view.plan.links.last().is_some_and(|link| link.present);
     let is_same = is_current && !is_built(&view.plan);
     let outcome = if is_same { RealizeOutcome::Repaired } else { RealizeOutcome::Realized };
-    let work = Work {
-        home_lock: lock,
-        sources: sources.clone(),
-        spec: Arc::clone(&request.spec),
-        lock: Arc::new(view.resolution.lock.clone()),
-        layout: view.layout.clone(),
-        plan: view.plan.clone(),
-        disk: view.disk.clone(),
-        facts: view.facts.clone(),
-        in_use: request.in_use.clone(),
-        offline: request.mode.offline,
-    };
-    execute(ctx, Arc::new(work)).await?;
+    execute(ctx, Arc::new(view.work(sources, request, Some(lock)))).await?;
     view.finish(outcome)
+}
+
+/// Fetches what a version lacks, without its home.
+async fn fetch_once(
+    ctx: &Ctx,
+    sources: &Sources,
+    request: &Request,
+    first: View,
+) -> Result<Realization, RealizeError> {
+    let view = first.with_facts(ctx, sources, request).await?;
+    // All of them count: what would not fit as a whole is not begun.
+    if !view.plan.problems.is_empty() {
+        return Err(RealizeError::Refused(view.plan.problems));
+    }
+    fetch::fetch(ctx, view.work(sources, request, None)).await?;
+    view.finish(RealizeOutcome::Realized)
 }
 
 /// Tells what [`realize`] would do, with sizes, and what it would refuse for. Writes nothing but caches of git objects.
@@ -235,6 +245,22 @@ impl View {
         Ok(view)
     }
 
+    /// Returns what is to be done, under the home's lock where the home is changed.
+    fn work(&self, sources: &Sources, request: &Request, home_lock: Option<FileLock>) -> Work {
+        Work {
+            home_lock,
+            sources: sources.clone(),
+            spec: Arc::clone(&request.spec),
+            lock: Arc::new(self.resolution.lock.clone()),
+            layout: self.layout.clone(),
+            plan: self.plan.clone(),
+            disk: self.disk.clone(),
+            facts: self.facts.clone(),
+            in_use: request.in_use.clone(),
+            offline: request.mode.offline,
+        }
+    }
+
     fn finish(self, outcome: RealizeOutcome) -> Result<Realization, RealizeError> {
         let Self { resolution, layout, plan, known, .. } = self;
         if resolution.missing.is_empty() && !is_built(&plan) {
@@ -260,16 +286,16 @@ pub fn skips_scripts(config: &Config, spec: &Spec) -> bool {
     config.no_install_scripts || spec.options.no_install_scripts
 }
 
-/// Tells in words what keeps a pinned version from being realized; nothing when it is. No network, no
+/// Compares a pinned version with the disk. Asks nobody: sizes of what is missing are not known. No network, no
 /// subprocess. Blocks, shortly.
 ///
 /// # Errors
 /// When the disk cannot be looked at.
-pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Vec<String>, StoreError> {
+pub fn compare(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Plan, StoreError> {
     let no_install_scripts = skips_scripts(&sources.config, spec);
     let rules =
         Rules { offline: spec.options.offline, skip_models: spec.options.skip_models, no_install_scripts };
     let layout = Layout::new(&sources.config, home.clone(), lock, no_install_scripts);
     let (disk, _) = snapshot::snapshot(sources, lock, &layout, rules)?;
-    Ok(plan::lacks(&plan::plan(lock, &layout, &disk, rules, &Facts::default())))
+    Ok(plan::plan(lock, &layout, &disk, rules, &Facts::default()))
 }

@@ -28,6 +28,20 @@ pub(super) async fn comfy(ctx: &Ctx, work: &Arc<Work>, staging: &Path) -> Result
     blocking(work, move |_| tracked.save(&place)).await
 }
 
+/// Fetches ComfyUI's objects, where the plan wants it.
+pub(super) async fn comfy_objects(ctx: &Ctx, work: &Work) -> Result<(), RealizeError> {
+    if work.plan.repositories[0].action != RepositoryAction::Fetch {
+        return Ok(());
+    }
+    ctx.turn().await;
+    let (task, repo) = (ctx.progress.task(TaskKind::Repository, COMFY, Unit::Objects), &work.lock.comfy);
+    let wanted = (repo.repo.as_str(), &repo.commit);
+    let fetched = work.sources.git.fetch(ctx, wanted, repo.git_ref.as_deref(), &task).await;
+    fetched.map_err(|source| RealizeError::Repository { name: COMFY.to_owned(), source })?;
+    task.done(format!("objects of {}", repo.commit.short()));
+    Ok(())
+}
+
 /// Makes every custom node's checkout that the plan wants.
 pub(super) async fn custom_nodes(ctx: &Ctx, work: &Arc<Work>) -> Result<(), RealizeError> {
     let slots = Semaphore::new(AT_ONCE);

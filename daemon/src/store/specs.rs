@@ -81,16 +81,28 @@ pub fn load(config: &Config, target: &Target) -> Result<Loaded, SpecError> {
 pub fn list(config: &Config, cwd: Option<&str>) -> BTreeMap<VersionId, PathBuf> {
     let mut found = BTreeMap::new();
     for dir in search_dirs(config, cwd) {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if is_spec(&path)
-                && let Ok(id) = VersionId::new(file_id(&path))
-            {
-                found.entry(id).or_insert(path);
-            }
+        for (id, path) in in_dir(&dir).unwrap_or_default() {
+            found.entry(id).or_insert(path);
         }
     }
     found
+}
+
+/// Finds the specs of one directory, by id. Blocks.
+///
+/// # Errors
+/// When the directory is not there, or cannot be read.
+pub fn in_dir(dir: &Path) -> std::io::Result<BTreeMap<VersionId, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if is_spec(&path)
+            && let Ok(id) = VersionId::new(file_id(&path))
+        {
+            found.insert(id, path);
+        }
+    }
+    Ok(found)
 }
 
 /// Directories that specs are sought in, in order.
@@ -124,8 +136,8 @@ fn not_found(target: &Target, sought: &[PathBuf]) -> SpecError {
     SpecError::NotFound { version: target.version.clone(), sought }
 }
 
-/// The JSON Schema lies among the specs and is none.
-fn is_spec(path: &Path) -> bool {
+/// Tells whether a file has the name of a spec. The JSON Schema lies among them and is none.
+pub fn is_spec(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     name.ends_with(".json") && !name.ends_with(".schema.json")
 }

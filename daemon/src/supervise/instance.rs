@@ -286,7 +286,7 @@ impl Owner {
         let loaded = blocking(move || Loaded::read(&log, from)).await;
         let (version, url) = (&running.record.version_id, &running.record.url);
         tracing::info!(%version, url, start_ms, "ComfyUI is ready");
-        let recording = running.recording.take();
+        let (recording, pid) = (running.recording.take(), running.process.pid());
         let note = self.doubt_is_over().await;
         let serving = Serving::new(running, start_ms, loaded);
         let answer = |_: &Reply| Answer { note: note.clone(), ..serving.answer(true, self.serving + 1) };
@@ -298,7 +298,7 @@ impl Owner {
         }
         // Last: nobody waits for it.
         if let (Some(recording), Some(launch)) = (recording, self.launch.clone()) {
-            Running::keep_start(recording, launch, start_ms).await;
+            Running::keep_start(recording, launch, pid, start_ms).await;
         }
     }
 

@@ -68,10 +68,13 @@ impl Running {
     }
 
     /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that.
-    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, took_ms: u64) {
+    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
         let kept = blocking(move || {
             let record = recording.end(&launch.generation, launch.start_settings(), took_ms);
-            record.map_or(Ok(()), |record| record.write(&launch.generation_dir))
+            record.map_or(Ok(()), |mut record| {
+                record.note_touched(pid, &launch.generation_dir);
+                record.write(&launch.generation_dir)
+            })
         });
         if let Err(error) = kept.await {
             tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
@@ -116,7 +119,10 @@ pub(super) async fn spawn(
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
     let identity =
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
-    let tree = others.places.boot.tree(&launch.generation_dir).await;
+    let tree = match others.zygotes.tree(&launch) {
+        Some(tree) => tree,
+        None => others.places.boot.tree(&launch.generation_dir).await,
+    };
     let (places, asked, at, from) =
         (others.places.clone(), launch.clone(), identity.listen.clone(), tree.clone());
     // Dropped when the process has its own.
@@ -128,7 +134,7 @@ pub(super) async fn spawn(
     .await
     .map_err(Arc::new)?;
     let log = prepared.log.clone();
-    let forked = others.zygotes.fork(&launch, &tree, prepared.child()).await;
+    let forked = others.zygotes.fork(&launch, prepared.child()).await;
     let patience = match &forked {
         Some(_) => prepared.plain_start * 2 + FORKED_AT_LEAST,
         None => Duration::MAX,

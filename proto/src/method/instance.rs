@@ -36,7 +36,7 @@ pub struct InstanceInfo {
     /// Whether an earlier daemon started it.
     #[serde(default)]
     pub adopted: bool,
-    /// Whether it was forked from a zygote, a process that waited for it with its modules imported.
+    /// Whether it was forked from the version's zygote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forked: bool,
 }

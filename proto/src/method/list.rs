@@ -1,6 +1,7 @@
 //! `list`: the versions there are.
 
 use super::Method;
+use super::standing::Standing;
 use crate::VersionId;
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +33,11 @@ pub struct ListedVersion {
     pub version_id: VersionId,
     /// The spec file.
     pub path: String,
-    /// How far it is.
+    /// How far it is: what older clients know of `standing`.
     pub state: VersionState,
+    /// Where it stands on the warmth ladder; none where the spec has errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// Number of errors in the spec.
     pub errors: usize,
 }

@@ -3,6 +3,7 @@
 use super::Method;
 use super::instance::InstanceInfo;
 use super::list::VersionState;
+use super::standing::Standing;
 use super::target::Target;
 use crate::NodeDir;
 use crate::lock::Lock;
@@ -41,8 +42,11 @@ pub struct ShowAnswer {
     /// The generation that was current before: what `rollback` goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-    /// How far it is.
+    /// How far it is: what older clients know of `standing`.
     pub state: VersionState,
+    /// Where it stands on the warmth ladder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// What keeps it from being realized, a line each.
     pub lacks: Vec<String>,
     /// Custom nodes whose directory is linked.

@@ -2,6 +2,7 @@
 
 use super::Method;
 use super::instance::InstanceInfo;
+use super::standing::VersionStanding;
 use crate::VersionId;
 use crate::event::Wait;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct StatusAnswer {
     /// The GPUs of this machine.
     #[serde(default)]
     pub gpus: Vec<GpuInfo>,
+    /// Where the versions stand that the daemon knows, as it last looked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionStanding>,
 }
 
 /// A realize under way.

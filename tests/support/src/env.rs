@@ -103,6 +103,8 @@ impl TestEnv {
         env.set("UV_DEFAULT_INDEX", &index);
         // The developer's own uv.toml is none of the test's business.
         env.set("UV_NO_CONFIG", "1");
+        // What a daemon does by itself is for the tests of it.
+        env.set("COMFYD_PREFETCH", "off");
         env.set("COMFYD_UV", &uv.display().to_string());
         env.set("COMFYD_BIN", &comfyd.display().to_string());
         env.set("PATH", &plain_path());

@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let _work = daemon.ladder.work_on(&params.target);
     let wanted =
         Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;
+    daemon.prefetch.note(&started.version_id);
     let (present, mut checks) = present(&started.realization);
     checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);

@@ -115,13 +115,18 @@ impl Supervisor {
 }
 
 impl Zygotes {
+    /// Returns the tree that the zygote of a launch was started from.
+    pub(super) fn tree(&self, launch: &Launch) -> Option<PathBuf> {
+        let waiting = self.waiting();
+        waiting.get(&launch.home).filter(|zygote| zygote.fits(launch)).map(|zygote| zygote.tree.clone())
+    }
+
     /// Has the zygote of a launch fork, if there is one that fits; one that does not fit is ended. None where
     /// there is none, or it failed. Bounded by seconds.
-    pub(super) async fn fork(&self, launch: &Launch, tree: &Path, child: Option<Child>) -> Option<Process> {
+    pub(super) async fn fork(&self, launch: &Launch, child: Option<Child>) -> Option<Process> {
         let zygote = self.waiting().get(&launch.home).cloned()?;
-        let fits = zygote.fits(launch, tree);
         let forked = match child {
-            Some(child) if fits => zygote.fork(child).await,
+            Some(child) if zygote.fits(launch) => zygote.fork(child).await,
             _ => None,
         };
         if forked.is_none() {
@@ -162,9 +167,9 @@ impl Zygote {
         tokio::time::timeout(ANSWER, forked).await.ok()?.ok()
     }
 
-    fn fits(&self, launch: &Launch, tree: &Path) -> bool {
-        let own = (self.generation.as_str(), self.settings.as_str(), self.tree.as_path());
-        own == (launch.generation.as_str(), launch.settings().as_str(), tree) && !self.end.is_cancelled()
+    fn fits(&self, launch: &Launch) -> bool {
+        let own = (self.generation.as_str(), self.settings.as_str());
+        own == (launch.generation.as_str(), launch.settings().as_str()) && !self.end.is_cancelled()
     }
 
     fn info(&self, home: &Path) -> ZygoteInfo {

@@ -56,9 +56,8 @@ pub(super) async fn prime(
     let cancelled = || SuperviseError::Cancelled(launch.version_id.to_string());
     let _one_at_a_time =
         ctx.cancel.run_until_cancelled(zygotes.priming.lock()).await.ok_or_else(cancelled)?;
-    let tree = supervisor.shared.places.boot.tree(&launch.generation_dir).await;
     let waits = zygotes.waiting().get(&launch.home).cloned();
-    if let Some(zygote) = waits.filter(|zygote| zygote.fits(&launch, &tree)) {
+    if let Some(zygote) = waits.filter(|zygote| zygote.fits(&launch)) {
         return Ok(Primed::Waits(zygote.info(&launch.home)));
     }
     supervisor.unprime(&launch.home).await;
@@ -67,6 +66,7 @@ pub(super) async fn prime(
         Ok(record) => record,
         Err(reason) => return Ok(Primed::NotYet(reason)),
     };
+    let tree = supervisor.shared.places.boot.tree(&launch.generation_dir).await;
     for _ in 0..ATTEMPTS {
         let skip = zygotes.unfit().get(&launch.generation_dir).cloned().unwrap_or_default();
         match attempt(supervisor, ctx, (&launch, &tree), (&record, skip)).await? {
@@ -108,7 +108,10 @@ async fn attempt(
             return Err(SuperviseError::Cancelled(launch.version_id.to_string()));
         }
         None => {
-            return Ok(Attempt::Fails(format!("its imports took longer than {} min", LONGEST.as_secs() / 60)));
+            return Ok(Attempt::Fails(format!(
+                "its imports took longer than {} min",
+                LONGEST.as_secs() / 60
+            )));
         }
     };
     Ok(match told {

@@ -1,5 +1,6 @@
 //! The composition root: build the parts, run, stop them in order.
 
+use crate::boot::Boot;
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
 use crate::prefetch::Prefetch;
@@ -15,7 +16,7 @@ use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::places::{Home, homes};
 use crate::store::sweep::sweep_all;
-use crate::supervise::{Gpus, Limits, Patience, Supervisor};
+use crate::supervise::{Gpus, Limits, Patience, Places, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,7 +152,9 @@ fn supervisor(config: &Config) -> Supervisor {
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
-    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
+    let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
+    let places = Places { state_dir, socket, boot: Boot::new(config) };
+    Supervisor::new(places, gpus, limits, Patience::default())
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

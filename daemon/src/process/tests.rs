@@ -64,7 +64,7 @@ async fn a_child_in_the_background_is_stopped_while_others_work_and_goes_on_afte
     let (said, mut saying) = tokio::sync::mpsc::unbounded_channel();
     // A grandchild counts: the whole group stops.
     let script = sh("echo $$ >&2; while :; do /bin/echo x >&2; done").alone();
-    let work = run(&ctx, &script, |line| _ = said.send((Instant::now(), line.to_owned())));
+    let work = run(&ctx, &script, |line| drop(said.send((Instant::now(), line.to_owned()))));
     let others = async {
         let pid = saying.recv().await.unwrap().1;
         saying.recv().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_stopped_child_is_ended_in_time() {
     let ctx = Ctx { standing: foreground.standing(true), ..Ctx::new() };
     let script = sh("echo $$ >&2; sleep 1000").alone();
     let (said, mut saying) = tokio::sync::mpsc::unbounded_channel();
-    let work = run(&ctx, &script, |line| _ = said.send(line.to_owned()));
+    let work = run(&ctx, &script, |line| drop(said.send(line.to_owned())));
     let others = async {
         let pid = saying.recv().await.unwrap();
         let _busy = foreground.busy();

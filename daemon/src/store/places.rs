@@ -166,6 +166,11 @@ pub fn lock_file(config: &Config, id: &VersionId) -> PathBuf {
     lock_files(config).join(format!("{id}.lock.json"))
 }
 
+/// Directory of the local copies of what starts read from a slow volume.
+pub fn shadows(config: &Config) -> PathBuf {
+    config.cache_root.join("shadows")
+}
+
 /// Directory of all versions' locks.
 pub fn lock_files(config: &Config) -> PathBuf {
     config.cache_root.join("resolved")

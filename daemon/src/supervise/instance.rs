@@ -276,12 +276,17 @@ impl Owner {
         let loaded = blocking(move || Loaded::read(&log, from)).await;
         let (version, url) = (&running.record.version_id, &running.record.url);
         tracing::info!(%version, url, start_ms, "ComfyUI is ready");
+        let (recording, pid) = (running.recording.take(), running.process.pid());
         let serving = Serving::new(running, start_ms, loaded);
         let answers: Vec<_> = waiting.iter().map(|_| serving.answer(true, self.serving + 1)).collect();
         // Published first: who is answered may look at once.
         self.serve(serving);
         for (reply, answer) in waiting.into_iter().zip(answers) {
             reply.send(Ok(answer)).ok();
+        }
+        // Last: nobody waits for it.
+        if let (Some(recording), Some(launch)) = (recording, self.launch.clone()) {
+            Running::keep_start(recording, launch, pid, start_ms).await;
         }
     }
 

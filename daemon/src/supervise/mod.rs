@@ -56,6 +56,7 @@ pub(crate) use running::blocking;
 pub use turn::Turn;
 pub use usage::{Held, Purpose};
 
+use crate::boot::Boot;
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
@@ -115,6 +116,22 @@ impl Launch {
     fn settings(&self) -> String {
         digest(&(&self.env, &self.extra_args))
     }
+
+    /// Returns a digest of what may change how a start of the generation goes. Where the volume is mounted does
+    /// not count, for it has two mount points.
+    fn start_settings(&self) -> String {
+        let places = [
+            self.generation_dir.display().to_string(),
+            self.home.display().to_string(),
+            self.env.get("MODELS_DIR").cloned().unwrap_or_default(),
+        ];
+        let plain = |value: &String| {
+            let places = places.iter().filter(|place| !place.is_empty());
+            places.fold(value.clone(), |value, place| value.replace(place.as_str(), "*"))
+        };
+        let env: Vec<_> = self.env.iter().map(|(name, value)| (name, plain(value))).collect();
+        digest(&(env, &self.extra_args))
+    }
 }
 
 /// Owner of all instances. Cheap to clone.
@@ -144,25 +161,21 @@ struct Handle {
 
 /// Where things are.
 #[derive(Debug, Clone)]
-struct Places {
-    /// Logs and records lie in `<state_dir>/instances/<version>-<digest of home>/`.
-    state_dir: PathBuf,
+pub struct Places {
+    /// The daemon's directory for its state: logs and records lie in
+    /// `<state_dir>/instances/<version>-<digest of home>/`.
+    pub state_dir: PathBuf,
     /// The daemon's socket.
-    socket: PathBuf,
+    pub socket: PathBuf,
+    /// From where starts are quick.
+    pub boot: Boot,
 }
 
 impl Supervisor {
-    /// Returns a supervisor without instances, of the daemon that serves this socket and has this directory for
-    /// its state. Logs go to `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(
-        (state_dir, socket): (PathBuf, PathBuf),
-        gpus: Gpus,
-        limits: Limits,
-        patience: Patience,
-    ) -> Self {
+    /// Returns a supervisor without instances, of the daemon that has these places.
+    pub fn new(places: Places, gpus: Gpus, limits: Limits, patience: Patience) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         let room = Arc::new(Room::new(gpus, limits));
-        let places = Places { state_dir, socket };
         let (sender, receiver) = mpsc::channel(QUEUE);
         let ends = (sender, Mutex::new(Some(receiver)));
         Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending, ends }) }

@@ -5,6 +5,7 @@ use super::log::{self, NodeImport};
 use super::policy::Identity;
 use super::record::Record;
 use super::{Launch, Places, adopt, command};
+use crate::boot::{Recording, StartRecord};
 use crate::comfy::Comfy;
 use crate::process::{Birth, Process, ProcessError};
 use crate::store::commit::step;
@@ -14,6 +15,9 @@ use proto::method::{InstanceInfo, InstanceState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+
+/// Name of what a start that is recorded reports, beside its log.
+const REPORT: &str = "start.report";
 
 /// A process and what belongs to it, from its start to its end.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct Running {
     pub(super) restarts: u32,
     /// Keeps its generation from being removed; nothing where the volume cannot be written.
     pub(super) generation_use: Option<Use>,
+    /// Its start while it is recorded.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Running {
@@ -49,6 +55,20 @@ impl Running {
             restarts: self.restarts,
             adopted: self.adopted,
             forked: false,
+        }
+    }
+
+    /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that.
+    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
+        let kept = blocking(move || {
+            let record = recording.end(&launch.generation, launch.start_settings(), took_ms);
+            record.map_or(Ok(()), |mut record| {
+                record.note_touched(pid, &launch.generation_dir);
+                record.write(&launch.generation_dir)
+            })
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
         }
     }
 
@@ -89,13 +109,19 @@ pub(super) async fn spawn(
     let log = log::path(&places.state_dir, &launch.version_id, &launch.home);
     let identity =
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
-    let socket = places.socket.clone();
+    let Places { state_dir, socket, boot } = places.clone();
+    let tree = boot.tree(&launch.generation_dir).await;
     let running = blocking(move || {
         // Before the process is: from here on nobody removes what it is about to load.
         let home = home(&launch.home);
         let _own = Use::take(&home, &launch.generation, std::process::id());
-        let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
-        let command = command.env(adopt::MARK, socket.display().to_string());
+        let command = command::command(&launch, &tree, (&identity.listen, port)).map_err(Arc::new)?;
+        let mut command = command.env(adopt::MARK, socket.display().to_string());
+        let report = log.with_file_name(REPORT);
+        let recording = is_new(&launch)
+            .then(|| Recording::begin(&state_dir, report, (&tree, port), &mut command.env))
+            .transpose()
+            .inspect_err(|error| tracing::warn!(%error, source = %error.source, "a start is not recorded"));
         let file = log::open(&log).map_err(Arc::new)?;
         let process = Process::spawn(&command, &file).map_err(Arc::new)?;
         tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
@@ -114,11 +140,17 @@ pub(super) async fn spawn(
             adopted: false,
             restarts: 0,
             generation_use,
+            recording: recording.ok().flatten(),
         })
     })
     .await?;
     running.write_record().await;
     Ok(running)
+}
+
+/// Tells whether no start of the generation was recorded with these settings. Blocks.
+fn is_new(launch: &Launch) -> bool {
+    StartRecord::read(&launch.generation_dir).is_none_or(|record| record.settings != launch.start_settings())
 }
 
 /// Returns a home whose models are of no matter.

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::source::Sources;
 use crate::store::places::Home;
 use crate::store::specs::{self, Loaded};
-use crate::supervise::Supervisor;
+use crate::supervise::{Supervisor, ZygoteInfo};
+use jiff::Timestamp;
 use proto::VersionId;
 use proto::method::{InstanceInfo, PrefetchPlan, Standing, Target, VersionStanding, Zygote};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -251,11 +252,21 @@ impl Drop for Work {
 impl Alive {
     fn all(supervisor: &Supervisor) -> Self {
         let instances = supervisor.instances().into_iter().map(|info| (PathBuf::from(&info.home), info));
-        Self { instances: instances.collect(), zygotes: HashMap::new() }
+        let zygotes = supervisor.zygotes().into_iter().map(told);
+        Self { instances: instances.collect(), zygotes: zygotes.collect() }
     }
 
     fn one(supervisor: &Supervisor, home: &Path) -> Self {
         let instances = supervisor.find(home).map(|info| (home.to_owned(), info));
-        Self { instances: instances.into_iter().collect(), zygotes: HashMap::new() }
+        let zygote = supervisor.zygotes().into_iter().find(|zygote| zygote.home == home).map(told);
+        Self { instances: instances.into_iter().collect(), zygotes: zygote.into_iter().collect() }
     }
+}
+
+/// A zygote as people are told of it: its home, its generation, and the rest.
+fn told(zygote: ZygoteInfo) -> (PathBuf, (String, Zygote)) {
+    let ZygoteInfo { home, generation, pid, pss_bytes, since, .. } = zygote;
+    let for_ms = Timestamp::now().duration_since(since).as_millis();
+    let for_ms = u64::try_from(for_ms).unwrap_or_default();
+    (home, (generation, Zygote { pid, pss_bytes, for_ms }))
 }

@@ -104,7 +104,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "COMFYD_PINNED",
-        "ids of versions, with commas, that make room for others last",
+        "ids of versions, with commas, that make room for others last, and that idle time keeps primed",
         "none: first who was not used for longest",
     ),
     variable(

@@ -111,6 +111,11 @@ impl Pins {
         self.rung(&self.lock(), home, version_id)
     }
 
+    /// Returns what the environment pins.
+    pub fn by_environment(&self) -> BTreeSet<VersionId> {
+        BTreeSet::clone(&self.environment)
+    }
+
     /// Tells whether the environment pins a version.
     pub fn is_by_environment(&self, version_id: &VersionId) -> bool {
         self.environment.contains(version_id)

@@ -29,7 +29,7 @@ pub struct Pins {
     path: Arc<Path>,
     environment: Arc<BTreeSet<VersionId>>,
     /// By home.
-    pins: Arc<Mutex<BTreeMap<PathBuf, Pinned>>>,
+    by_calls: Arc<Mutex<BTreeMap<PathBuf, Pinned>>>,
 }
 
 /// A version that is pinned by a call.
@@ -68,7 +68,7 @@ impl Pins {
         Self {
             path: path.into(),
             environment: Arc::new(config.pinned.clone()),
-            pins: Arc::new(Mutex::new(pins)),
+            by_calls: Arc::new(Mutex::new(pins)),
         }
     }
 
@@ -162,6 +162,6 @@ impl Pins {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Pinned>> {
         // Changed by one statement, after the file.
-        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

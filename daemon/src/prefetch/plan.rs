@@ -7,6 +7,7 @@
 //! another is clearly better, so that two equal ones do not take turns. Whatever is not lifted as far as it is
 //! wished says what holds it back.
 
+use crate::realize::plan::figure;
 use proto::method::{Budgets, Cost, PlannedLift, PrefetchPlan, Standing};
 use proto::{Rung, VersionId};
 use std::cmp::Ordering;
@@ -43,17 +44,29 @@ pub struct Row {
     pub seconds: Option<u64>,
     /// A rung that it must not be lifted beyond, and why.
     pub ceiling: Option<(Rung, String)>,
+    /// Why it cannot have a zygote, where that is known.
+    pub unprimable: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// As people see it.
+    pub plan: PrefetchPlan,
+    /// The homes that are to have a zygote; those of running versions, which are back sooner with one, too.
+    pub zygotes: BTreeSet<String>,
 }
 
 /// Makes the plan. `budgets` says what is used; `idle`, why nothing is done by itself at present.
-pub fn plan(rows: &[Row], budgets: Budgets, idle: Option<String>) -> PrefetchPlan {
+pub fn plan(rows: &[Row], budgets: Budgets, idle: Option<String>) -> Decision {
     let mut wishes: Vec<Wish<'_>> = rows.iter().filter_map(|row| Wish::of(row, &budgets)).collect();
     wishes.sort_by(Wish::order);
-    share_memory(&mut wishes, &budgets);
+    let zygotes = share_memory(&mut wishes, &budgets);
+    let zygotes = zygotes.into_iter().map(|at| wishes[at].row.home.clone()).collect();
     let mut lifts: Vec<PlannedLift> = wishes.into_iter().map(Wish::lift).collect();
     // First what gives memory back.
     lifts.sort_by_key(|lift| lift.to >= lift.from);
-    PrefetchPlan { lifts, budgets, idle }
+    Decision { plan: PrefetchPlan { lifts, budgets, idle }, zygotes }
 }
 
 /// How far a version is wished to be, and how far it may go.
@@ -92,6 +105,9 @@ impl<'a> Wish<'a> {
         }
         if let Some((rung, why)) = &row.ceiling {
             hold(*rung, why.clone());
+        }
+        if let Some(why) = row.unprimable.as_ref().filter(|_| wish == Rung::Primed) {
+            hold(Rung::Realized, why.clone());
         }
         Some(Self { row, to, why, held_back })
     }
@@ -148,8 +164,8 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Gives memory to those whose wish is to be primed, and lets the others stop below.
-fn share_memory(wishes: &mut [Wish<'_>], budgets: &Budgets) {
+/// Gives memory to those whose wish is to be primed, and lets the others stop below. Returns who got it.
+fn share_memory(wishes: &mut [Wish<'_>], budgets: &Budgets) -> BTreeSet<usize> {
     let mut wanting: Vec<usize> = (0..wishes.len()).filter(|at| wishes[*at].to >= Rung::Primed).collect();
     wanting.sort_by(|a, b| {
         let (a, b) = (&wishes[*a], &wishes[*b]);
@@ -165,8 +181,8 @@ fn share_memory(wishes: &mut [Wish<'_>], budgets: &Budgets) {
         } else if memory < needs {
             format!(
                 "its zygote needs {}, and {} of COMFYD_PREFETCH_MEMORY are left",
-                size(needs),
-                size(memory)
+                figure(needs),
+                figure(memory)
             )
         } else {
             left -= 1;
@@ -184,15 +200,7 @@ fn share_memory(wishes: &mut [Wish<'_>], budgets: &Budgets) {
                 (Rung::Primed, Some("idle time has one version run at a time".to_owned()));
         }
     }
-}
-
-/// A size for a sentence that people read.
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 1e9 => format!("{:.0} MB", bytes / 1e6),
-        bytes => format!("{:.1} GB", bytes / 1e9),
-    }
+    chosen
 }
 
 #[cfg(test)]

@@ -102,19 +102,19 @@ impl Found {
         let ready = life.instance.filter(|instance| matches!(instance.state, InstanceState::Ready { .. }));
         let is_its = |generation: &str| self.generation.as_deref() == Some(generation);
         let is_realized = self.rung == Rung::Realized;
-        let runs = is_realized && ready.is_some_and(|ready| is_its(&ready.generation));
+        let is_running = is_realized && ready.is_some_and(|ready| is_its(&ready.generation));
         let is_primed = is_realized && life.zygote.is_some_and(|(generation, _)| is_its(generation));
         let (rung, mut why) = match () {
-            () if runs => (Rung::Running, String::new()),
+            () if is_running => (Rung::Running, String::new()),
             () if is_primed => (Rung::Primed, idle(life.instance)),
             () if is_realized => (Rung::Realized, self.unprimed(life.instance)),
             () => (self.rung, self.why.clone()),
         };
-        if let Some(ready) = ready.filter(|_| !runs) {
+        if let Some(ready) = ready.filter(|_| !is_running) {
             let other = if is_its(&ready.generation) { "without it" } else { "another generation" };
             why = format!("{why}; its ComfyUI runs {other}");
         }
-        if let Some(held_back) = life.held_back.filter(|_| !runs) {
+        if let Some(held_back) = life.held_back.filter(|_| !is_running) {
             why = format!("{why}; {held_back}");
         }
         let zygote = life.zygote.map(|(_, zygote)| zygote.clone());

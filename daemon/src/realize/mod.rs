@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod asking;
+pub mod bytecode;
 mod clean;
 mod current;
 mod error;

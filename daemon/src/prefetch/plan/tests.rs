@@ -19,6 +19,7 @@ fn row(id: &str, rung: Rung, probability: f64) -> Row {
         saves: 10.0,
         seconds: None,
         ceiling: None,
+        unprimable: None,
     }
 }
 
@@ -37,7 +38,7 @@ fn budgets(rung: Rung, warm: usize, memory: u64) -> Budgets {
 
 /// Returns what is planned, as `id: from -> to`, and what holds each back.
 fn planned(rows: &[Row], budgets: Budgets) -> (Vec<String>, Vec<Option<String>>) {
-    let plan = plan(rows, budgets, None);
+    let plan = plan(rows, budgets, None).plan;
     let lifts = plan.lifts.iter();
     (
         lifts.clone().map(|lift| format!("{}: {} -> {}", lift.version_id, lift.from, lift.to)).collect(),
@@ -58,7 +59,7 @@ fn the_likeliest_are_primed_and_the_others_say_what_holds_them_back() {
     assert_eq!(held[..2], [None, None]);
     assert!(held[2].as_ref().unwrap().contains("COMFYD_PREFETCH_WARM"), "{held:?}");
     let (_, held) = planned(&rows, budgets(Rung::Primed, 4, 2 * GB));
-    assert!(held[2].as_ref().unwrap().contains("1.0 GB, and 0 MB of COMFYD_PREFETCH_MEMORY"), "{held:?}");
+    assert!(held[2].as_ref().unwrap().contains("1.0 GB, and 0.0 MB of COMFYD_PREFETCH_MEMORY"), "{held:?}");
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn nothing_goes_beyond_what_is_allowed() {
         (lifts[0].as_str(), held[0].as_deref()),
         ("a: unknown -> fetched", Some("another generation is current"))
     );
-    assert_eq!(plan(&rows, Budgets::default(), None).lifts[0].to, Rung::Unknown, "off is off");
+    assert_eq!(plan(&rows, Budgets::default(), None).plan.lifts[0].to, Rung::Unknown, "off is off");
 }
 
 #[test]
@@ -108,6 +109,20 @@ fn the_zygote_of_one_that_nobody_asks_for_is_ended_and_a_running_one_keeps_runni
     assert_eq!(lifts, ["a: running -> realized"], "its zygote is ended");
     let (lifts, _) = planned(&[row("a", Rung::Running, 0.9)], budgets(Rung::Primed, 2, GB));
     assert_eq!(lifts, ["a: running -> running"]);
+}
+
+#[test]
+fn one_that_runs_gets_a_zygote_and_one_that_was_never_started_gets_none() {
+    let mut fresh = row("f", Rung::Realized, 0.5);
+    fresh.unprimable = Some("no start of it was recorded yet".to_owned());
+    let rows = [row("r", Rung::Running, 0.4), fresh];
+    let decision = plan(&rows, budgets(Rung::Primed, 1, GB), None);
+    assert_eq!(decision.zygotes, BTreeSet::from(["/v/r".to_owned()]));
+    let lift = &decision.plan.lifts[0];
+    assert_eq!(
+        (lift.to, lift.held_back.as_deref()),
+        (Rung::Realized, Some("no start of it was recorded yet"))
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Resu
     let mode = Mode { update, offline, no_install_scripts };
     let wanted = Request { background, ..request(daemon, &loaded, home, mode) };
     if !background {
-        daemon.prefetch.note(&loaded.spec.version_id);
+        daemon.prefetch.note(&loaded.spec.version_id, &params.target);
     }
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),

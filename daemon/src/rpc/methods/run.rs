@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
-    daemon.prefetch.note(&loaded.spec.version_id);
+    daemon.prefetch.note(&loaded.spec.version_id, &params.target);
     let request = RunRequest {
         version_id: loaded.spec.version_id.clone(),
         input_dir: input_dir(&home.root, &loaded.spec.options.extra_args),

@@ -10,7 +10,7 @@ mod lasting;
 mod open_files;
 mod orphans;
 
-pub use birth::{Birth, Effort, marked, threads};
+pub use birth::{Birth, Effort, marked, pss_bytes, threads};
 pub use lasting::Process;
 pub use open_files::raise_open_files;
 pub use orphans::end_orphans;

@@ -21,6 +21,7 @@ mod home;
 mod hostile;
 mod hostile_scripts;
 mod hub_cache;
+mod idle;
 mod install_scripts;
 mod interrupt;
 mod machine_clock;

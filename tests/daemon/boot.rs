@@ -229,7 +229,7 @@ async fn shadows_keep_to_their_budget_and_go_when_nobody_needs_them() {
     assert_eq!(machine.shadows(), [PathBuf::new(); 0]);
 
     // Room for one: the other goes, unless a process runs from it.
-    let budget = "30kB";
+    let budget = "15kB";
     let first = machine.boot(budget).tree(&one).await;
     assert_ne!(first, one);
     let mut process = Command::new("sleep").arg("600").current_dir(first.join("ComfyUI")).spawn().unwrap();

@@ -9,8 +9,8 @@ use support::comfyui::site_packages;
 /// What a node sees of the process that imports it.
 const LOOKS: &str = "
 import os, subprocess, sys
-import heavy
 os.environ['SET_BY_NODE'] = 'yes'
+import heavy
 seen = [name for name in os.environ if 'RECORD' in name or name == 'PYTHONPATH']
 child = subprocess.run(['env'], capture_output=True, text=True).stdout
 print('node sees', seen, [path for path in sys.path if 'recorder' in path], 'RECORD' in child, flush=True)

@@ -26,7 +26,7 @@ mod speed;
 mod touched;
 
 pub use record::{Distrust, OpenedFile, Part, StartRecord};
-pub use recorder::Recording;
+pub use recorder::{Recording, keep_script};
 
 use crate::config::Config;
 use crate::ctx::Ctx;

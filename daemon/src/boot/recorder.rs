@@ -47,12 +47,8 @@ impl Recording {
         (tree, port): (&Path, u16),
         env: &mut BTreeMap<String, String>,
     ) -> Result<Self, StoreError> {
-        // Named by its content: an older daemon's start may be reading its own.
-        let dir = state_dir.join("recorder").join(crate::store::digest(&SCRIPT));
-        let script = dir.join("sitecustomize.py");
-        if std::fs::read(&script).ok().as_deref() != Some(SCRIPT.as_bytes()) {
-            write_file(&script, SCRIPT.as_bytes())?;
-        }
+        let script = keep_script(&state_dir.join("recorder"), "sitecustomize.py", SCRIPT)?;
+        let dir = script.parent().unwrap_or(state_dir);
         if report.exists() {
             remove_file(&report)?;
         }
@@ -82,6 +78,19 @@ impl Recording {
         record.took_ms = took_ms;
         Some(record)
     }
+}
+
+/// Writes a script of comfyd's own below a directory, unless it is there, and returns its place: it is named by
+/// its content, for what an older daemon started may be reading its own. Blocks shortly.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_script(dir: &Path, name: &str, script: &str) -> Result<PathBuf, StoreError> {
+    let path = dir.join(crate::store::digest(&script)).join(name);
+    if std::fs::read(&path).ok().as_deref() != Some(script.as_bytes()) {
+        write_file(&path, script.as_bytes())?;
+    }
+    Ok(path)
 }
 
 /// What the script writes.

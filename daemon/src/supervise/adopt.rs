@@ -108,6 +108,7 @@ async fn running(log: PathBuf, record: Record) -> Option<Running> {
         adopted: true,
         restarts: 0,
         generation_use,
+        patience: Duration::MAX,
         recording: None,
     })
 }

@@ -37,6 +37,11 @@ pub(super) fn command(
     let cli_args = comfy.join("comfy/cli_args.py");
     let text = std::fs::read_to_string(&cli_args).map_err(StoreError::at("read", &cli_args))?;
     let args = command_line(&known_flags(&text), launch, listen, port);
+    Ok(environment(launch, tree).arg(comfy.join("main.py")).args(args))
+}
+
+/// Makes the command of a launch's Python, without arguments.
+pub(super) fn environment(launch: &Launch, tree: &Path) -> Command {
     let mut env = launch.inherited.clone();
     env.extend(launch.env.clone());
     if let Some(Device::Gpu { index }) = launch.device {
@@ -48,7 +53,7 @@ pub(super) fn command(
     env.remove(COMFY_CLI_SESSION);
     let command = Command::new(tree.join(generation::VENV).join("bin/python"), env);
     // Without it Python keeps the last lines of a crash to itself: the log is a file, not a terminal.
-    Ok(command.env("PYTHONUNBUFFERED", "1").arg(comfy.join("main.py")).args(args).cwd(&comfy))
+    command.env("PYTHONUNBUFFERED", "1").cwd(&tree.join(generation::COMFY))
 }
 
 fn own((name, value): (&str, String)) -> (String, String) {

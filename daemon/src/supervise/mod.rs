@@ -28,6 +28,7 @@
 
 mod adopt;
 mod command;
+mod doubt;
 mod ending;
 mod error;
 mod gpu;
@@ -45,6 +46,7 @@ mod running;
 mod state;
 mod turn;
 mod usage;
+mod zygote;
 
 pub use error::SuperviseError;
 pub use gpu::{Gpu, Gpus};
@@ -55,6 +57,7 @@ pub use room::Limits;
 pub(crate) use running::blocking;
 pub use turn::Turn;
 pub use usage::{Held, Purpose};
+pub use zygote::{Primed, ZygoteInfo};
 
 use crate::boot::Boot;
 use crate::ctx::{Ctx, Task};
@@ -74,6 +77,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use usage::Usage;
+use zygote::Zygotes;
 
 /// Requests that may queue up at one instance; beyond it callers wait.
 const QUEUE: usize = 64;
@@ -147,6 +151,7 @@ struct Shared {
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
     room: Arc<Room>,
+    zygotes: Arc<Zygotes>,
     tasks: TaskTracker,
     ending: CancellationToken,
     ends: (mpsc::Sender<PathBuf>, Mutex<Option<mpsc::Receiver<PathBuf>>>),
@@ -178,7 +183,8 @@ impl Supervisor {
         let room = Arc::new(Room::new(gpus, limits));
         let (sender, receiver) = mpsc::channel(QUEUE);
         let ends = (sender, Mutex::new(Some(receiver)));
-        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending, ends }) }
+        let zygotes = Arc::default();
+        Self { shared: Arc::new(Shared { places, patience, instances, room, zygotes, tasks, ending, ends }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
@@ -214,6 +220,9 @@ impl Supervisor {
         };
         // The task is gone, and with it every process it had.
         let answer = answer.map_err(|_| SuperviseError::ShuttingDown)??;
+        if let Some(note) = &answer.note {
+            ctx.progress.note(note.clone());
+        }
         let waited = (since - asked, since.elapsed());
         let ready = Ready::new(answer, waited, handle, self.clone());
         if let Some(task) = shown {
@@ -282,6 +291,7 @@ impl Supervisor {
             places: places.clone(),
             patience: *patience,
             gpus: room.gpus.clone(),
+            zygotes: Arc::clone(&self.shared.zygotes),
             ends: self.shared.ends.0.clone(),
         };
         let owner = begin(Owner::new(others, publish, usage.clone()));

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    list, logs, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -57,6 +57,12 @@ pub enum Verb {
     Ui(ui::Args),
     /// Have ComfyUI ready
     Warm(warm::Args),
+    /// Get ready for what is likely to be asked for
+    Prefetch(prefetch::Args),
+    /// Have idle time keep a version ready, or list what is pinned
+    Pin(pin::Args),
+    /// Take a pin back
+    Unpin(pin::UnpinArgs),
     /// Tell what the daemon is doing
     Status(status::Args),
     /// List the versions there are

@@ -1,8 +1,11 @@
 //! The composition root: build the parts, run, stop them in order.
 
+use crate::boot::Boot;
 use crate::config::{CHILD_OF, Config};
 use crate::ctx::Ctx;
-use crate::prefetch::Prefetch;
+use crate::prefetch::ladder::Ladder;
+use crate::prefetch::lift::Lifter;
+use crate::prefetch::{Prefetch, watch};
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
@@ -14,7 +17,7 @@ use crate::start::Starter;
 use crate::store::commit::{StoreError, create_dir_all};
 use crate::store::places::{Home, homes};
 use crate::store::sweep::sweep_all;
-use crate::supervise::{Gpus, Limits, Patience, Supervisor};
+use crate::supervise::{Gpus, Limits, Patience, Places, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +41,8 @@ pub struct Daemon {
     pub starter: Starter,
     /// Workflows that wait or run.
     pub workflows: Workflows,
+    /// Where the versions stand.
+    pub ladder: Ladder,
     /// What idle time does.
     pub prefetch: Prefetch,
     /// When the daemon began.
@@ -76,11 +81,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let sources = Sources::new(Arc::clone(&config));
     let work = CancellationToken::new();
     let jobs = Jobs::new(sources.clone(), work.clone());
-    let supervisor = supervisor(&config);
+    let boot = Boot::new(&config);
+    let supervisor = supervisor(&config, boot.clone());
+    let starter = Starter::new(sources.clone(), jobs.clone(), supervisor.clone());
+    let ladder = Ladder::new(sources.clone(), supervisor.clone());
+    let lifter = Lifter { sources: sources.clone(), jobs: jobs.clone(), starter: starter.clone(), boot };
+    let prefetch = Prefetch::new((lifter, ladder.clone(), supervisor.clone()), &tasks, work.clone());
+    let (http, foreground) = (sources.http.clone(), jobs.foreground().clone());
     let daemon = Arc::new(Daemon {
-        starter: Starter::new(sources.clone(), jobs.clone(), supervisor.clone()),
-        workflows: Workflows::new(Arc::clone(&config), sources.http.clone(), work.clone()),
-        prefetch: Prefetch::default(),
+        workflows: Workflows::new(Arc::clone(&config), http, foreground, work.clone()),
+        starter,
+        ladder,
+        prefetch,
         jobs,
         supervisor,
         started: Instant::now(),
@@ -99,6 +111,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         sweep.sources.git.sweep();
     });
     tasks.spawn(keep_tidy(Arc::clone(&daemon), tasks.clone(), work.clone()));
+    if config.prefetch.until.is_some() {
+        let news = watch::start(&config, config.state_dir.join("specs.json"), &tasks, work.clone());
+        tasks.spawn(daemon.prefetch.clone().run(news, work.clone()));
+    }
     let socket = ControlSocket::listen(life, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
@@ -137,12 +153,14 @@ async fn keep_tidy(daemon: Arc<Daemon>, tasks: TaskTracker, work: CancellationTo
     }
 }
 
-fn supervisor(config: &Config) -> Supervisor {
+fn supervisor(config: &Config, boot: Boot) -> Supervisor {
     let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
-    Supervisor::new((config.state_dir.clone(), config.socket.clone()), gpus, limits, Patience::default())
+    let (state_dir, socket) = (config.state_dir.clone(), config.socket.clone());
+    let places = Places { state_dir, socket, boot };
+    Supervisor::new(places, gpus, limits, Patience::default())
 }
 
 async fn bounded(what: &str, step: impl Future<Output = ()>) {

@@ -10,7 +10,7 @@ use crate::store::places::HomeError;
 use crate::store::specs::SpecError;
 use crate::supervise::SuperviseError;
 use proto::error::excerpt;
-use proto::{ErrorData, ErrorKind};
+use proto::{ErrorData, ErrorKind, Rung};
 use std::error::Error as _;
 use std::sync::Arc;
 
@@ -58,6 +58,12 @@ pub enum Error {
     /// The connection can claim nothing more.
     #[error("the connection holds too many claims, or is closed")]
     Leases,
+    /// A rung that takes nothing to keep.
+    #[error("`{0}` is no rung to pin a version to")]
+    PinRung(Rung),
+    /// So many versions are pinned that no more may be.
+    #[error("{0} versions are pinned already")]
+    TooManyPins(usize),
     /// The caller, or the daemon's end, cancelled the call.
     #[error("cancelled")]
     Cancelled,
@@ -76,9 +82,11 @@ impl Error {
             Self::Spec(SpecError::NotFound { .. }) | Self::NoLog(_) => ErrorKind::NotFound,
             Self::Spec(SpecError::Invalid { .. }) => ErrorKind::Spec,
             Self::Spec(SpecError::Store(_)) | Self::Store(_) => ErrorKind::Disk,
-            Self::Spec(SpecError::Name(_) | SpecError::Relative(_)) | Self::Home(_) | Self::Params { .. } => {
-                ErrorKind::Usage
-            }
+            Self::Spec(SpecError::Name(_) | SpecError::Relative(_))
+            | Self::Home(_)
+            | Self::Params { .. }
+            | Self::PinRung(_)
+            | Self::TooManyPins(_) => ErrorKind::Usage,
             Self::Resolve(error) => error.kind(),
             Self::Plan(error) => error.kind(),
             Self::Realize(JobError::Failed(error)) => error.kind(),
@@ -104,6 +112,8 @@ impl Error {
             )),
             Self::Home(_) => Some("set COMFY_HOME to an absolute path, or unset it".to_owned()),
             Self::Leases => Some("`release` ends a claim".to_owned()),
+            Self::PinRung(_) => Some("pin it to `fetched` or to a higher rung".to_owned()),
+            Self::TooManyPins(_) => Some("`comfyctl unpin` takes a pin back".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
             Self::Resolve(error) => error.hint(),
             Self::Plan(error) => error.hint(),

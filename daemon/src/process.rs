@@ -10,14 +10,16 @@ mod lasting;
 mod open_files;
 mod orphans;
 
-pub use birth::{Birth, Effort, marked, threads};
+pub use birth::{Birth, Effort, marked, pss_bytes, threads};
 pub use lasting::Process;
 pub use open_files::raise_open_files;
 pub use orphans::end_orphans;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Standing};
 use group::{Group, stop};
+use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -30,6 +32,10 @@ pub const GRACE: Duration = Duration::from_secs(10);
 
 /// How long output may trickle in after a child has ended.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How long a child that others may wait for is stopped: it may hold a lock of uv's that foreground work wants.
+/// uv gives a host that is silent 30 s, so its downloads survive it.
+const STOPPED: Duration = Duration::from_secs(20);
 
 /// Lines of each stream that [`run`] keeps of a child's output when it does not keep all.
 const TAIL_LINES: usize = 400;
@@ -47,12 +53,14 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// Text for its standard input; empty when absent.
     pub stdin: Option<String>,
+    /// Whether nobody ever waits for anything that it holds: then it may be stopped for hours.
+    pub alone: bool,
 }
 
 impl Command {
     /// Returns a command without arguments that will see exactly `env`.
     pub fn new(program: impl Into<PathBuf>, env: BTreeMap<String, String>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env, cwd: None, stdin: None }
+        Self { program: program.into(), args: Vec::new(), env, cwd: None, stdin: None, alone: false }
     }
 
     /// Adds one argument.
@@ -81,6 +89,12 @@ impl Command {
     pub fn cwd(mut self, cwd: &Path) -> Self {
         self.cwd = Some(cwd.to_owned());
         self
+    }
+
+    /// Says that it shares nothing with others, no lock of uv's either.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     fn name(&self) -> String {
@@ -135,7 +149,8 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Runs a command to its end and hands each line of its standard error to `on_line`. Cancelling
+/// Runs a command to its end and hands each line of its standard error to `on_line`. In the background it has
+/// a lower priority, and while foreground work is under way its whole group is stopped. Cancelling
 /// `ctx`, or dropping the future, takes the whole process group down.
 ///
 /// # Errors
@@ -168,9 +183,11 @@ pub async fn run(
         });
         let talk = async { tokio::join!(feed(stdin, command.stdin.as_deref()), read_out, read_err) };
         let mut talk = std::pin::pin!(talk);
+        let mut pauses = std::pin::pin!(pauses(&ctx.standing, &group, command.alone));
         let mut silent = false;
         let status = loop {
             tokio::select! {
+                never = &mut pauses => match never {},
                 () = ctx.cancel.cancelled() => break None,
                 status = child.wait() => break Some(status),
                 _ = &mut talk, if !silent => silent = true,
@@ -188,6 +205,22 @@ pub async fn run(
     };
     let status = status.map_err(|source| ProcessError::Wait { program: name, source })?;
     Ok(Finished { status, stdout, stderr: Vec::from(stderr).join("\n") })
+}
+
+/// Stops a group while it is to stand aside.
+async fn pauses(standing: &Standing, group: &Group, alone: bool) -> Infallible {
+    loop {
+        standing.aside().await;
+        group.signal(Signal::SIGSTOP);
+        if alone {
+            standing.turn().await;
+        } else {
+            tokio::time::timeout(STOPPED, standing.turn()).await.ok();
+        }
+        group.signal(Signal::SIGCONT);
+        // Where its time was up, it goes on beside the others.
+        standing.turn().await;
+    }
 }
 
 async fn feed(pipe: Option<tokio::process::ChildStdin>, text: Option<&str>) {

@@ -138,7 +138,8 @@ impl Starter {
         let launch = launch(&self.sources.config, &spec, &realization, wanted.address.clone())?;
         let running = self.supervisor.find(home);
         let is_ready = running.is_some_and(|running| matches!(running.state, InstanceState::Ready { .. }));
-        let _busy = (!is_ready).then(|| self.jobs.foreground().busy());
+        let is_asked = !is_ready && !ctx.standing.is_background();
+        let _busy = is_asked.then(|| self.jobs.foreground().busy());
         let ready = self.supervisor.ensure_ready(ctx, launch).await?;
         let timings = WarmTimings {
             realize_ms: millis(realized - began),
@@ -151,6 +152,20 @@ impl Starter {
         let started = Started { version_id, realization, ready, held, how, timings };
         self.recent.keep(&wanted, stamps, &started);
         Ok(started)
+    }
+
+    /// Has a zygote of a realized version wait. Returns why there is none, where it cannot be had for now. Cancel-safe.
+    ///
+    /// # Errors
+    /// What the preparation says.
+    #[allow(clippy::unused_async, reason = "priming takes seconds")]
+    pub async fn prime(
+        &self,
+        _ctx: &Ctx,
+        _target: &Target,
+        _realized: &Realization,
+    ) -> Result<Option<String>, Error> {
+        Ok(Some("there are no zygotes yet".to_owned()))
     }
 
     fn tell_of_another_generation(&self, ctx: &Ctx, realization: &Realization) {

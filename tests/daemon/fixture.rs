@@ -1,10 +1,11 @@
 //! A version whose ComfyUI is the fake one, and its supervisor.
 
+use comfyd::boot::Boot;
 use comfyd::config::Config;
-use comfyd::ctx::Ctx;
+use comfyd::ctx::{Ctx, Foreground};
 use comfyd::run::{Failure, RunError, RunRequest, Start, Up, Workflows};
 use comfyd::source::http::{Http, Timeouts};
-use comfyd::supervise::{Gpus, Launch, Limits, Patience, Purpose, Ready, Supervisor};
+use comfyd::supervise::{Gpus, Launch, Limits, Patience, Places, Purpose, Ready, Supervisor};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto::VersionId;
@@ -39,7 +40,8 @@ impl Version {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap().join("home");
         fake_generation(&home, "g1");
-        let places = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let (state_dir, socket) = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let places = Places { state_dir, socket, boot: Boot::default() };
         let supervisor = Supervisor::new(places, Gpus::of_table(Vec::new), Limits::default(), patience);
         let workflows = workflows(&dir, &[]);
         Self { dir, supervisor, workflows, home, misbehaviour }
@@ -154,7 +156,7 @@ fn workflows(dir: &tempfile::TempDir, vars: &[(&str, &str)]) -> Workflows {
     let vars = places.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let config = Arc::new(Config::from_vars(&vars.collect()).unwrap());
     let http = Http::new(config.hosts.clone(), Timeouts::default());
-    Workflows::new(config, http, CancellationToken::new())
+    Workflows::new(config, http, Foreground::default(), CancellationToken::new())
 }
 
 pub(crate) fn pid_of(ready: &Ready) -> Pid {

@@ -1,6 +1,7 @@
 //! The daemon's rooms together, against real tools and doubles of the outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod boot;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod fixture;
@@ -19,6 +20,7 @@ mod source_python;
 mod source_transfer;
 mod supervise;
 mod supervise_health;
+mod supervise_recorded;
 
 /// A file that is not declared above would be no test at all.
 #[test]

@@ -1,8 +1,11 @@
 //! Room for several versions: processes and GPUs, which are a table here.
 
 use crate::fixture::{PATIENCE, eventually};
+use comfyd::boot::Boot;
 use comfyd::ctx::Ctx;
-use comfyd::supervise::{Gpu, Gpus, Launch, Limits, Patience, Purpose, Ready, SuperviseError, Supervisor};
+use comfyd::supervise::{
+    Gpu, Gpus, Launch, Limits, Patience, Places, Purpose, Ready, SuperviseError, Supervisor,
+};
 use proto::event::Wait;
 use proto::method::{Device, InstanceState};
 use proto::{ErrorKind, VersionId};
@@ -24,12 +27,9 @@ impl Machine {
         let dir = tempfile::tempdir().unwrap();
         let table: Vec<Gpu> = gpus.iter().zip(0..).map(|(free, index)| gpu(index, *free)).collect();
         let gpus = Gpus::of_table(move || table.clone());
-        let supervisor = Supervisor::new(
-            (dir.path().join("state"), dir.path().join("comfyd.sock")),
-            gpus,
-            limits,
-            Patience::default(),
-        );
+        let (state_dir, socket) = (dir.path().join("state"), dir.path().join("comfyd.sock"));
+        let places = Places { state_dir, socket, boot: Boot::default() };
+        let supervisor = Supervisor::new(places, gpus, limits, Patience::default());
         Self { dir, supervisor }
     }
 

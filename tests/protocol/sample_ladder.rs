@@ -2,8 +2,9 @@
 
 use crate::golden::{Golden, golden};
 use crate::sample_values::{id, target};
-use proto::Rung;
 use proto::method::*;
+use proto::plan::Problem;
+use proto::{ErrorKind, Rung};
 
 /// The verbs of idle time, and the ladder's own values.
 pub(crate) fn all() -> Vec<Golden> {
@@ -63,7 +64,11 @@ fn done() -> DoneLift {
         from: Rung::Resolved,
         to: Rung::Fetched,
         took_ms: 480_000,
-        problem: Some("failed to fetch `https://h.example/a.safetensors`".to_owned()),
+        problem: Some(Problem {
+            kind: ErrorKind::Network,
+            message: "failed to fetch `https://h.example/a.safetensors`".to_owned(),
+            hint: Some("try again".to_owned()),
+        }),
     }
 }
 

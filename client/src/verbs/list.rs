@@ -1,7 +1,8 @@
 //! `list`: the versions there are.
 
-use super::{Outcome, ask, state_word};
+use super::{Outcome, ask, rung_word};
 use crate::failure::Failure;
+use crate::render::ladder;
 use crate::render::table::columns;
 use crate::render::units::count;
 use crate::session::Session;
@@ -34,13 +35,14 @@ fn people(answer: &ListAnswer) -> String {
     if answer.versions.is_empty() {
         return String::new();
     }
-    let mut rows = vec![["VERSION", "STATE", "SPEC"].map(str::to_owned)];
+    let mut rows = vec![["VERSION", "RUNG", "SPEC", "WHY"].map(str::to_owned)];
     for version in &answer.versions {
-        let state = match version.errors {
-            0 => state_word(version.state).to_owned(),
-            errors => format!("{}, {}", state_word(version.state), count(errors, "error")),
+        let rung = rung_word(version.standing.as_ref(), version.state).to_owned();
+        let why = match (&version.standing, version.errors) {
+            (_, errors @ 1..) => count(errors, "error"),
+            (standing, 0) => standing.as_ref().map(ladder::why).unwrap_or_default(),
         };
-        rows.push([version.version_id.to_string(), state, version.path.clone()]);
+        rows.push([version.version_id.to_string(), rung, version.path.clone(), why]);
     }
     columns("", &rows)
 }
@@ -55,14 +57,17 @@ mod tests {
         let answer: ListAnswer = serde_json::from_value(json!({
             "searched": ["/v/versions"],
             "versions": [
-                {"version_id": "wan22-fast", "path": "/v/versions/wan22-fast.json", "state": "realized", "errors": 0},
+                {"version_id": "wan22-fast", "path": "/v/versions/wan22-fast.json", "state": "realized", "errors": 0,
+                 "standing": {"rung": "primed", "why": "nobody asked for its ComfyUI"}},
+                {"version_id": "old", "path": "/v/versions/old.json", "state": "resolved", "errors": 0},
                 {"version_id": "x", "path": "/v/versions/x.json", "state": "invalid", "errors": 2}]
         }))
         .unwrap();
         let expected = "\
-VERSION     STATE              SPEC
-wan22-fast  realized           /v/versions/wan22-fast.json
-x           invalid, 2 errors  /v/versions/x.json
+VERSION     RUNG      SPEC                         WHY
+wan22-fast  primed    /v/versions/wan22-fast.json  nobody asked for its ComfyUI
+old         resolved  /v/versions/old.json
+x           invalid   /v/versions/x.json           2 errors
 ";
         assert_eq!(people(&answer), expected);
     }

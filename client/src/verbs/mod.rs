@@ -2,6 +2,8 @@
 
 pub mod list;
 pub mod logs;
+pub mod pin;
+pub mod prefetch;
 pub mod realize;
 pub mod resolve;
 pub mod rollback;
@@ -21,7 +23,7 @@ use crate::connection::Answer;
 use crate::failure::Failure;
 use crate::session::Session;
 use proto::ErrorKind;
-use proto::method::{Device, InstanceInfo, InstanceState, Method, VersionState};
+use proto::method::{Device, InstanceInfo, InstanceState, Method, Standing, VersionState};
 use std::time::Instant;
 
 /// How a command that did not fail ended.
@@ -48,6 +50,9 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Run(args) | Verb::Handler(HandlerVerb::Run(args)) => run::run(&args, session),
         Verb::Ui(args) => ui::run(&args, session),
         Verb::Warm(args) => warm::run(&args, session),
+        Verb::Prefetch(args) => prefetch::run(&args, session),
+        Verb::Pin(args) => pin::run(&args, session),
+        Verb::Unpin(args) => pin::unpin(&args, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),
@@ -85,9 +90,10 @@ fn warn_all(session: &mut Session, warnings: &[String]) {
     }
 }
 
-/// Names how far a version is.
-fn state_word(state: VersionState) -> &'static str {
+/// Names the rung on which a version stands. A daemon that knows no rungs tells how far it is.
+fn rung_word(standing: Option<&Standing>, state: VersionState) -> &'static str {
     match state {
+        _ if let Some(standing) = standing => standing.rung.name(),
         VersionState::Invalid => "invalid",
         VersionState::Unresolved => "unresolved",
         VersionState::Resolved => "resolved",
@@ -104,7 +110,8 @@ fn instance_words(instance: &InstanceInfo) -> String {
             format!("starting for {}, process {pid}", millis(*for_ms))
         }
         InstanceState::Ready { pid, start_ms } => {
-            format!("{} ready, process {pid}, started in {}", instance.url, millis(*start_ms))
+            let began = if instance.forked { "forked" } else { "started" };
+            format!("{} ready, process {pid}, {began} in {}", instance.url, millis(*start_ms))
         }
         InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
         InstanceState::Exited => return "ended".to_owned(),

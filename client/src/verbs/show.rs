@@ -1,8 +1,9 @@
 //! `show`: spec, lock and state of a version side by side.
 
-use super::{Outcome, ask, instance_words, state_word};
+use super::{Outcome, ask, instance_words, rung_word};
 use crate::failure::Failure;
 use crate::render::errors::finding;
+use crate::render::ladder;
 use crate::render::table::{columns, items};
 use crate::render::units::{bytes, count};
 use crate::session::Session;
@@ -33,7 +34,10 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
 }
 
 fn people(answer: &ShowAnswer) -> String {
-    let mut text = format!("{}: {}\n", answer.spec.version_id.as_str().bold(), state_word(answer.state));
+    let rung = rung_word(answer.standing.as_ref(), answer.state);
+    let why = answer.standing.as_ref().map(ladder::why).filter(|why| !why.is_empty());
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    let mut text = format!("{}: {rung}{why}\n", answer.spec.version_id.as_str().bold());
     text += &columns("  ", &places(answer));
     text += &format!("\n{}", columns("", &repositories(answer)));
     if !answer.spec.models.is_empty() {
@@ -142,11 +146,12 @@ mod tests {
                      "comfy": repo("https://example.org/c"), "custom_nodes": [node], "models": [],
                      "python": {"version": "3.12", "inputs_digest": "d", "packages": [
                         {"name": "numpy", "version": "2.1.0", "requirement": "numpy==2.1.0", "size_bytes": 1024}]}},
-            "state": "resolved", "lacks": ["custom node `New` is not cached"], "linked_nodes": ["Kijai"]
+            "state": "resolved",
+            "standing": {"rung": "resolved", "why": "1 of 3 repositories is missing", "pinned": "primed"}, "lacks": ["custom node `New` is not cached"], "linked_nodes": ["Kijai"]
         }))
         .unwrap();
         let expected = "\
-x: resolved
+x: resolved (pinned to primed; 1 of 3 repositories is missing)
   spec        /v/versions/x.json
   lock        /c/x.lock.json
   home        /v/comfy-x

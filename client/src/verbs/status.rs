@@ -2,12 +2,13 @@
 
 use super::{Outcome, ask, instance_words};
 use crate::failure::Failure;
+use crate::render::ladder;
 use crate::render::progress::wait_words;
 use crate::render::table::columns;
 use crate::render::units::{bytes, count, duration};
 use crate::session::Session;
 use owo_colors::OwoColorize as _;
-use proto::method::{GpuInfo, Status, StatusAnswer};
+use proto::method::{GpuInfo, Status, StatusAnswer, VersionStanding};
 use std::time::Duration;
 
 /// Arguments of `status`.
@@ -51,6 +52,14 @@ fn people(status: &StatusAnswer) -> String {
         text += &section("waits", &columns("  ", &waits));
     }
     text += &section("instances", &columns("  ", &instances));
+    if !status.versions.is_empty() {
+        let version = |version: &VersionStanding| {
+            let standing = &version.standing;
+            [version.version_id.to_string(), standing.rung.to_string(), ladder::why(standing)]
+        };
+        let versions: Vec<[String; 3]> = status.versions.iter().map(version).collect();
+        text += &section("versions", &columns("  ", &versions));
+    }
     if !status.gpus.is_empty() {
         let gpu = |gpu: &GpuInfo| {
             let free = format!("{} of {} free", bytes(gpu.free_bytes), bytes(gpu.total_bytes));
@@ -82,6 +91,8 @@ mod tests {
                            "state": {"kind": "ready", "pid": 9, "start_ms": 21_300},
                            "device": {"kind": "gpu", "index": 1}, "leases": 2, "workflows": 1,
                            "url": "http://127.0.0.1:8188", "log": "/s/x.log"}],
+            "versions": [{"version_id": "x", "home": "/v/comfy-x", "rung": "running", "pinned": "primed"},
+                         {"version_id": "y", "home": "/v/comfy-y", "rung": "realized", "why": "no start of it was recorded yet"}],
             "gpus": [{"index": 1, "name": "T4", "total_bytes": 17_179_869_184_u64, "free_bytes": 1_073_741_824}]
         }))
         .unwrap();
@@ -100,6 +111,10 @@ waits
 
 instances
   x  http://127.0.0.1:8188 ready, process 9, started in 21.3 s, GPU 1, 2 claims, 1 workflow
+
+versions
+  x  running   pinned to primed
+  y  realized  no start of it was recorded yet
 
 GPUs
   1  T4  1.00 GiB of 16.00 GiB free

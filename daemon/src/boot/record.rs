@@ -25,6 +25,9 @@ pub struct StartRecord {
     pub environ: BTreeMap<String, Option<String>>,
     /// Files that it opened or mapped, in the order of use.
     pub files: Vec<OpenedFile>,
+    /// Which parts of large files it touched, by their path in `files`; a file that is absent here is used whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub touched: BTreeMap<String, Vec<Part>>,
     /// Milliseconds from its start until it listened.
     pub took_ms: u64,
     /// Why it is not to be forked from a zygote.
@@ -41,6 +44,15 @@ pub struct OpenedFile {
     /// Whether it was mapped, as libraries are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mapped: bool,
+}
+
+/// A part of a file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is; the last one may go beyond the file's end.
+    pub length: u64,
 }
 
 /// Why a version is started plainly.
@@ -60,6 +72,7 @@ impl StartRecord {
             modules: Vec::new(),
             environ: BTreeMap::new(),
             files: Vec::new(),
+            touched: BTreeMap::new(),
             took_ms: 0,
             distrust: None,
         }

@@ -104,7 +104,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "COMFYD_PINNED",
-        "ids of versions, with commas, that make room for others last",
+        "ids of versions, with commas, that make room for others last, and that idle time keeps primed",
         "none: first who was not used for longest",
     ),
     variable(
@@ -136,7 +136,11 @@ pub const VARIABLES: &[Variable] = &[
         "what idle time leaves free on each disk",
         "`20GiB`, or a tenth of the disk where that is less",
     ),
-    variable("COMFYD_PREFETCH_RATE", "bytes a second of transfers in the background: `20MB`", "unbounded"),
+    variable(
+        "COMFYD_PREFETCH_RATE",
+        "bytes a second of models that are fetched in the background: `20MB`",
+        "unbounded",
+    ),
     variable("COMFYD_PREFETCH_AFTER", "seconds without other work before idle time begins", "5"),
     variable("COMFYD_UV", "the uv to use", "`uv` on PATH, else one installed into the cache by pip"),
     variable(

@@ -31,6 +31,30 @@ impl Foreground {
         Busy(self.clone())
     }
 
+    /// Returns whether any is under way.
+    pub fn is_busy(&self) -> bool {
+        *self.works.borrow() > 0
+    }
+
+    /// Returns once none was under way for so long. Cancel-safe.
+    pub async fn quiet(&self, long: Duration) {
+        let mut works = self.works.subscribe();
+        loop {
+            // Fails only when the sender is gone, which is this one's own.
+            works.wait_for(|works| *works == 0).await.ok();
+            if tokio::time::timeout(long, works.wait_for(|works| *works > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when some is under way and then none is any more. Cancel-safe.
+    pub async fn ended(&self) {
+        let mut works = self.works.subscribe();
+        works.wait_for(|works| *works > 0).await.ok();
+        works.wait_for(|works| *works == 0).await.ok();
+    }
+
     /// Returns the standing of a new piece of work.
     pub fn standing(&self, background: bool) -> Standing {
         Standing { foreground: self.clone(), background: watch::Sender::new(background) }
@@ -59,6 +83,11 @@ impl Standing {
     /// Takes it to the foreground for good: someone waits for it.
     pub fn lift(&self) {
         self.background.send_replace(false);
+    }
+
+    /// Returns once it is in the foreground. Cancel-safe.
+    pub async fn lifted(&self) {
+        self.background.subscribe().wait_for(|background| !background).await.ok();
     }
 
     /// Returns whether it is to stand aside now.
@@ -120,6 +149,23 @@ mod tests {
             assert!(prefetch.turn().now_or_never().is_none());
         }
         assert!(prefetch.turn().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn quiet_begins_when_nobody_works_and_the_end_of_work_is_told() {
+        let foreground = Foreground::default();
+        let mut ended = std::pin::pin!(foreground.ended());
+        assert!(ended.as_mut().now_or_never().is_none(), "nothing has begun");
+        let busy = foreground.busy();
+        assert!(foreground.is_busy() && ended.as_mut().now_or_never().is_none());
+        let quiet = tokio::time::timeout(WORTH_IT, foreground.quiet(Duration::ZERO));
+        assert!(quiet.await.is_err());
+        drop(busy);
+        ended.await;
+        let long = Duration::from_millis(50);
+        let begun = std::time::Instant::now();
+        foreground.quiet(long).await;
+        assert!(begun.elapsed() >= long);
     }
 
     #[tokio::test]

@@ -55,7 +55,9 @@ pub trait Predict {
 /// milliseconds for thousands of uses.
 pub fn likely(history: &[Request], now: i64) -> Vec<Likely> {
     let mut predictor = Predictor::new();
-    history.iter().for_each(|request| predictor.observe(request));
+    for request in history {
+        predictor.observe(request);
+    }
     predictor.likely(now)
 }
 

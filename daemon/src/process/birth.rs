@@ -81,6 +81,14 @@ pub fn threads(pid: u32) -> BTreeSet<u32> {
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Returns the memory of a process in bytes, what it shares counted in proportion (`Pss` of proc_pid_smaps(5));
+/// none when there is no such process. Blocks for tens of milliseconds where that is much.
+pub fn pss_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 /// A process's line in `/proc/<pid>/stat`, from its third field on.
 pub(super) struct Status(String);
 
@@ -95,6 +103,11 @@ impl Status {
     /// Tells whether the process lives and leads the group of its own number.
     pub(super) fn leads_its_group(&self, pid: u32) -> bool {
         !self.0.starts_with(['Z', 'X']) && self.field(5).is_ok_and(|group| group == u64::from(pid))
+    }
+
+    /// Returns the number of its parent.
+    pub(super) fn parent(&self) -> Result<u64> {
+        self.field(4)
     }
 
     /// Tells whether the process is stopped, by a signal or a tracer.

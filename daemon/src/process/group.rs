@@ -16,6 +16,8 @@ const NICE: i32 = 10;
 /// Ends a child and its group: SIGTERM, `grace`, SIGKILL.
 pub(super) async fn stop(child: &mut Child, group: &Group, grace: Duration) {
     group.signal(Signal::SIGTERM);
+    // One that is stopped hears of it only when it goes on.
+    group.signal(Signal::SIGCONT);
     let ended = tokio::time::timeout(grace, child.wait()).await;
     // Also after an orderly end: what the child left behind in its group goes too.
     group.signal(Signal::SIGKILL);

@@ -8,11 +8,14 @@ use nix::sys::signal::Signal;
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
+use tokio::sync::watch;
 
 /// A long-lived process that leads its group. Dropping it kills the group; a daemon that is killed leaves it.
 #[derive(Debug)]
@@ -27,9 +30,12 @@ pub struct Process {
 enum Life {
     /// From the system, with its exit status.
     Child(Child),
-    /// From a pidfd, which tells that it ended and not how: only a parent may know.
-    Adopted(AsyncFd<OwnedFd>),
+    /// From a pidfd, which tells that it ended and not how: only a parent may know, and may tell.
+    Apart { pidfd: AsyncFd<OwnedFd>, status: Option<watch::Receiver<Option<i32>>> },
 }
+
+/// How long a parent may take to tell how its child ended.
+const TOLD: Duration = Duration::from_secs(1);
 
 impl Process {
     /// Starts a command; both its output streams are appended to `log`. Does not wait.
@@ -44,6 +50,48 @@ impl Process {
             logs.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
         let child = command.spawn(Stdio::null(), stdout, stderr)?;
         Ok(Self { group: Group::of(&child), life: Life::Child(child), name })
+    }
+
+    /// Starts a command whose standard input is a socket to whoever called; its output streams are appended to
+    /// `log`. Does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_with_socket(command: &Command, log: &File) -> Result<(Self, UnixStream), ProcessError> {
+        let name = command.name();
+        let parts = UnixStream::pair().and_then(|(ours, theirs)| {
+            Ok((
+                ours,
+                Stdio::from(OwnedFd::from(theirs)),
+                Stdio::from(log.try_clone()?),
+                Stdio::from(log.try_clone()?),
+            ))
+        });
+        let (ours, stdin, stdout, stderr) =
+            parts.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+        let child = command.spawn(stdin, stdout, stderr)?;
+        Ok((Self { group: Group::of(&child), life: Life::Child(child), name }, ours))
+    }
+
+    /// Takes over a child of `parent`, which does not reap it before it is told to and then sends its wait status
+    /// (wait(2)); none if it is no child of it, or leads no group. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses to tell.
+    pub fn forked(
+        pid: u32,
+        parent: u32,
+        ended: watch::Receiver<Option<i32>>,
+    ) -> Result<Option<Self>, ProcessError> {
+        let refused = |source| ProcessError::Wait { program: format!("process {pid}"), source };
+        if status(pid).and_then(|status| status.parent()).map_err(refused)? != u64::from(parent) {
+            return Ok(None);
+        }
+        let mut process = Self::adopt(&Birth::of(pid).map_err(refused)?)?;
+        if let Some(Self { life: Life::Apart { status, .. }, .. }) = &mut process {
+            *status = Some(ended);
+        }
+        Ok(process)
     }
 
     /// Takes over a process that an earlier daemon started; none if it has ended. Needs a runtime.
@@ -70,7 +118,7 @@ impl Process {
         // `OwnedFd` does not.
         #[allow(deprecated, reason = "nothing here is unsafe")]
         let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(refused)?;
-        Ok(Some(Self { life: Life::Adopted(pidfd), group: Group::led_by(birth.pid), name }))
+        Ok(Some(Self { life: Life::Apart { pidfd, status: None }, group: Group::led_by(birth.pid), name }))
     }
 
     /// Returns its process id, which is also its group's.
@@ -78,7 +126,17 @@ impl Process {
         self.group.pid()
     }
 
-    /// Waits until it has ended; tells how, unless it was adopted. Cancel-safe.
+    /// Stops it and all in its group where they stand, until [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.group.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.group.signal(Signal::SIGCONT);
+    }
+
+    /// Waits until it has ended; tells how, where that can be known. Cancel-safe.
     ///
     /// # Errors
     /// When the system refuses to tell.
@@ -86,7 +144,10 @@ impl Process {
         let status = match &mut self.life {
             Life::Child(child) => child.wait().await.map(Some),
             // It stays readable from its end on.
-            Life::Adopted(pidfd) => pidfd.readable().await.map(|_| None),
+            Life::Apart { pidfd, status } => match pidfd.readable().await {
+                Ok(_) => Ok(told(status.clone()).await),
+                Err(error) => Err(error),
+            },
         };
         status.map_err(|source| ProcessError::Wait { program: self.name.clone(), source })
     }
@@ -95,9 +156,9 @@ impl Process {
     pub async fn stop(mut self, grace: Duration) {
         let pidfd = match &mut self.life {
             Life::Child(child) => return stop(child, &self.group, grace).await,
-            Life::Adopted(pidfd) => pidfd,
+            Life::Apart { pidfd, .. } => pidfd,
         };
-        // The group hears of it only while its leader, by the pidfd, is the one that was adopted.
+        // The group hears of it only while its leader, by the pidfd, is the one that was taken over.
         if pidfd_send_signal(&*pidfd, rustix::process::Signal::TERM).is_ok() {
             self.group.signal(Signal::SIGTERM);
         }
@@ -107,4 +168,12 @@ impl Process {
             tokio::time::timeout(VANISH, pidfd.readable()).await.ok();
         }
     }
+}
+
+/// Returns what a parent tells of its child's end, if it does soon.
+async fn told(status: Option<watch::Receiver<Option<i32>>>) -> Option<ExitStatus> {
+    let mut status = status?;
+    let told = tokio::time::timeout(TOLD, status.wait_for(Option::is_some)).await.ok()?;
+    // An error means that the parent is gone.
+    told.ok().and_then(|status| *status).map(ExitStatus::from_raw)
 }

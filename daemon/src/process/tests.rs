@@ -1,6 +1,7 @@
 //! Children that end, that stay, and that leave others behind.
 
 use super::*;
+use crate::ctx::Foreground;
 use nix::unistd::Pid;
 use std::time::Instant;
 
@@ -54,6 +55,57 @@ async fn cancelling_takes_the_whole_group_down() {
         assert!(Instant::now() < deadline, "the grandchild survived");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_child_in_the_background_is_stopped_while_others_work_and_goes_on_after() {
+    let foreground = Foreground::default();
+    let ctx = Ctx { standing: foreground.standing(true), ..Ctx::new() };
+    let (said, mut saying) = tokio::sync::mpsc::unbounded_channel();
+    // A grandchild counts: the whole group stops.
+    let script = sh("echo $$ >&2; while :; do /bin/echo x >&2; done").alone();
+    let work = run(&ctx, &script, |line| drop(said.send((Instant::now(), line.to_owned()))));
+    let others = async {
+        let pid = saying.recv().await.unwrap().1;
+        saying.recv().await.unwrap();
+        let (began, busy) = (Instant::now(), foreground.busy());
+        while !state(&pid).starts_with('T') {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(50), "{took:?} until it stood still");
+        drop(busy);
+        while saying.recv().await.unwrap().0 < began + took {}
+        ctx.cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(work, others);
+    assert!(matches!(ended, Err(ProcessError::Cancelled(_))));
+}
+
+#[tokio::test]
+async fn a_stopped_child_is_ended_in_time() {
+    let foreground = Foreground::default();
+    let ctx = Ctx { standing: foreground.standing(true), ..Ctx::new() };
+    let script = sh("echo $$ >&2; sleep 1000").alone();
+    let (said, mut saying) = tokio::sync::mpsc::unbounded_channel();
+    let work = run(&ctx, &script, |line| drop(said.send(line.to_owned())));
+    let others = async {
+        let pid = saying.recv().await.unwrap();
+        let _busy = foreground.busy();
+        while !state(&pid).starts_with('T') {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ctx.cancel.cancel();
+        Instant::now()
+    };
+    let (ended, cancelled) = tokio::join!(work, others);
+    assert!(matches!(ended, Err(ProcessError::Cancelled(_))) && cancelled.elapsed() < GRACE / 2);
+}
+
+/// The letter of a process's state (proc_pid_stat(5)).
+fn state(pid: &str) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().unwrap_or_default().trim_start().to_owned()
 }
 
 /// A killed orphan may stay a zombie where nobody reaps.

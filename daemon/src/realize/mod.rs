@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod asking;
+pub mod bytecode;
 mod clean;
 mod current;
 mod error;
@@ -286,16 +287,16 @@ pub fn skips_scripts(config: &Config, spec: &Spec) -> bool {
     config.no_install_scripts || spec.options.no_install_scripts
 }
 
-/// Tells in words what keeps a pinned version from being realized; nothing when it is. No network, no
+/// Compares a pinned version with the disk. Asks nobody: sizes of what is missing are not known. No network, no
 /// subprocess. Blocks, shortly.
 ///
 /// # Errors
 /// When the disk cannot be looked at.
-pub fn lacks(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Vec<String>, StoreError> {
+pub fn compare(sources: &Sources, spec: &Spec, home: &Home, lock: &Lock) -> Result<Plan, StoreError> {
     let no_install_scripts = skips_scripts(&sources.config, spec);
     let rules =
         Rules { offline: spec.options.offline, skip_models: spec.options.skip_models, no_install_scripts };
     let layout = Layout::new(&sources.config, home.clone(), lock, no_install_scripts);
     let (disk, _) = snapshot::snapshot(sources, lock, &layout, rules)?;
-    Ok(plan::lacks(&plan::plan(lock, &layout, &disk, rules, &Facts::default())))
+    Ok(plan::plan(lock, &layout, &disk, rules, &Facts::default()))
 }

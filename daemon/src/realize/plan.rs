@@ -4,6 +4,8 @@
 mod models;
 mod space;
 
+pub use space::figure;
+
 use super::layout::Layout;
 use crate::source::model::hub_cache::Cached;
 use crate::source::model::links::Files;

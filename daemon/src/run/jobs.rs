@@ -11,7 +11,7 @@ use super::record::Records;
 use super::work::{Finished, Work};
 use super::{RunError, RunRequest, Start, deliver};
 use crate::config::Config;
-use crate::ctx::{Ctx, millis};
+use crate::ctx::{Ctx, Foreground, millis};
 use crate::source::http::Http;
 use crate::store::digest;
 use crate::supervise::blocking;
@@ -44,6 +44,7 @@ pub(super) struct Shared {
     live: Mutex<Live>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    foreground: Foreground,
 }
 
 #[derive(Default)]
@@ -77,11 +78,11 @@ impl Drop for Job {
 }
 
 impl Workflows {
-    /// Returns an empty set of jobs. `stop` cancels them all.
-    pub fn new(config: Arc<Config>, http: Http, stop: CancellationToken) -> Self {
+    /// Returns an empty set of jobs, which count as foreground work. `stop` cancels them all.
+    pub fn new(config: Arc<Config>, http: Http, foreground: Foreground, stop: CancellationToken) -> Self {
         let records = Records::new(config.state_dir.join("jobs"));
         let (live, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { config, http, records, live, tasks, stop }) }
+        Self { shared: Arc::new(Shared { config, http, records, live, tasks, stop, foreground }) }
     }
 
     /// Runs a workflow, joins the job that does, or returns what it put out while that is known; then brings
@@ -176,9 +177,11 @@ impl Workflows {
         let sweeps = live.begun % BETWEEN_SWEEPS == 1;
         drop(live);
         let (shared, ctx, state) = (Arc::clone(&self.shared), job.ctx.clone(), Arc::clone(&job.state));
+        let busy = self.shared.foreground.busy();
         self.shared.tasks.spawn(async move {
             let worked = work.run(&ctx, &shared, &turns, |now| *lock(&state) = now).await;
             sender.send_replace(Some(worked.map(Arc::new).map_err(Arc::new)));
+            drop(busy);
             if sweeps {
                 let live = lock(&shared.live).jobs.keys().cloned().collect();
                 blocking(move || shared.records.sweep(&live)).await;

@@ -35,6 +35,7 @@ impl Sources {
     pub fn new(config: Arc<Config>) -> Self {
         let http = Http::new(config.hosts.clone(), Timeouts::default());
         let (git, models) = (Git::new(&config), Models::with_http(http.clone()));
+        let models = models.with_background_rate(config.prefetch.rate);
         Self { config, git, http, models, uv: Arc::default() }
     }
 

@@ -11,6 +11,8 @@ use std::path::Path;
 pub struct Space {
     /// Tells filesystems apart.
     pub device: u64,
+    /// Bytes that it has.
+    pub total_bytes: u64,
     /// Bytes free for this user.
     pub available_bytes: u64,
     /// The quota in bytes, where it leaves less than the disk has.
@@ -51,7 +53,8 @@ pub fn space(path: &Path) -> Result<Space, StoreError> {
     let statvfs = nix::sys::statvfs::statvfs(existing)
         .map_err(|errno| StoreError::at("look at", existing)(errno.into()))?;
     let available_bytes = statvfs.blocks_available() * statvfs.fragment_size();
-    Ok(Space { device: metadata.dev(), available_bytes, quota_bytes: None })
+    let total_bytes = statvfs.blocks() * statvfs.fragment_size();
+    Ok(Space { device: metadata.dev(), total_bytes, available_bytes, quota_bytes: None })
 }
 
 /// Returns what a quota of `bytes` leaves of the volume; none when `stop` says so before all is counted.
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_smaller_one_of_disk_and_quota_counts_on_its_filesystem() {
-        let space = Space { device: 1, available_bytes: 100, quota_bytes: None };
+        let space = Space { device: 1, total_bytes: 1000, available_bytes: 100, quota_bytes: None };
         let quota = |device, left_bytes| Some(Quota { device, bytes: 500, left_bytes });
         assert_eq!(space.within(None), space);
         assert_eq!(space.within(quota(2, 7)), space);

@@ -79,6 +79,11 @@ impl Owner {
     }
 }
 
+/// Returns the kernel's name for the time since the machine booted; empty where it tells none. Blocks shortly.
+pub fn boot() -> &'static str {
+    &here().boot
+}
+
 /// The maker of something unfinished, as its name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maker {

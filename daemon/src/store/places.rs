@@ -155,6 +155,8 @@ pub mod generation {
     pub const COMFY_INDEX: &str = "comfyui.index";
     /// A copy of the lock, for machines that share the volume but not the user's cache.
     pub const LOCK: &str = "lock.json";
+    /// Says that its bytecode was compiled. A cache, too: without it that is done again.
+    pub const BYTECODE: &str = "bytecode.json";
     /// What a start of it opens and imports. A cache: comes after the record, and counts only if whole.
     pub const START: &str = "start.json";
     /// The files of a start, packed for machines to which this volume is far away. A cache, too.
@@ -164,6 +166,11 @@ pub mod generation {
 /// Place of a version's lock.
 pub fn lock_file(config: &Config, id: &VersionId) -> PathBuf {
     lock_files(config).join(format!("{id}.lock.json"))
+}
+
+/// Directory of the local copies of what starts read from a slow volume.
+pub fn shadows(config: &Config) -> PathBuf {
+    config.cache_root.join("shadows")
 }
 
 /// Directory of all versions' locks.

@@ -52,6 +52,7 @@ pub fn sweep_all(config: &Config) {
     let nodes = &config.nodes_cache;
     let lfs = config.git_cache.join("lfs");
     sweep(&places::lock_files(config));
+    sweep(&places::shadows(config));
     for dir in
         [&config.homes, &config.cache_root.join("uv"), nodes, &nodes.join(HIDDEN), &config.git_cache, &lfs]
     {
@@ -143,6 +144,7 @@ mod tests {
         let places = [
             config.cache_root.join("resolved"),
             config.cache_root.join("uv"),
+            config.cache_root.join("shadows"),
             config.nodes_cache.join(HIDDEN),
             config.git_cache.join("lfs"),
             config.git_cache.join("locks"),

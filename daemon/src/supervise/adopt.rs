@@ -99,5 +99,16 @@ async fn running(log: PathBuf, record: Record) -> Option<Running> {
     tracing::info!(version = %record.version_id, pid, url = record.url, "adopted ComfyUI");
     let (root, generation) = (record.home.clone(), record.identity.generation.clone());
     let generation_use = blocking(move || Use::take(&home(&root), &generation, pid)).await;
-    Some(Running { process, record, comfy, log, log_start: 0, adopted: true, restarts: 0, generation_use })
+    Some(Running {
+        process,
+        record,
+        comfy,
+        log,
+        log_start: 0,
+        adopted: true,
+        restarts: 0,
+        generation_use,
+        patience: Duration::MAX,
+        recording: None,
+    })
 }

@@ -3,8 +3,10 @@
 use super::{Launch, gpu};
 use crate::process::Command;
 use crate::store::commit::{StoreError, create_dir_all};
+use crate::store::places::generation;
 use proto::method::Device;
 use std::collections::BTreeSet;
+use std::path::Path;
 use tokio::net::TcpListener;
 
 /// Where ComfyUI listens if nobody says otherwise.
@@ -19,18 +21,27 @@ const COMFY_CLI_SESSION: &str = "__COMFY_CLI_SESSION__";
 /// Flags of ComfyUI that choose where models live; at most one may be given.
 const MEMORY_FLAGS: &[&str] = &["--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"];
 
-/// Makes the command for a launch. Creates the home's directories. Blocks.
+/// Makes the command for a launch from `tree`, its generation or a copy of that. Creates the home's directories. Blocks.
 ///
 /// # Errors
 /// A directory that cannot be created, or a generation that is not there.
-pub(super) fn command(launch: &Launch, listen: &str, port: u16) -> Result<Command, StoreError> {
+pub(super) fn command(
+    launch: &Launch,
+    tree: &Path,
+    (listen, port): (&str, u16),
+) -> Result<Command, StoreError> {
     for name in ["input", "output", "user", "temp"] {
         create_dir_all(&launch.home.join(name))?;
     }
-    let comfy = launch.generation_dir.join("ComfyUI");
+    let comfy = tree.join(generation::COMFY);
     let cli_args = comfy.join("comfy/cli_args.py");
     let text = std::fs::read_to_string(&cli_args).map_err(StoreError::at("read", &cli_args))?;
     let args = command_line(&known_flags(&text), launch, listen, port);
+    Ok(environment(launch, tree).arg(comfy.join("main.py")).args(args))
+}
+
+/// Makes the command of a launch's Python, without arguments.
+pub(super) fn environment(launch: &Launch, tree: &Path) -> Command {
     let mut env = launch.inherited.clone();
     env.extend(launch.env.clone());
     if let Some(Device::Gpu { index }) = launch.device {
@@ -40,9 +51,9 @@ pub(super) fn command(launch: &Launch, listen: &str, port: u16) -> Result<Comman
     // With it ComfyUI-Manager ends the process where it means to restart it; without, the process goes on
     // as another program, which is understood (its `manager_server.py`).
     env.remove(COMFY_CLI_SESSION);
-    let command = Command::new(launch.generation_dir.join(".venv/bin/python"), env);
+    let command = Command::new(tree.join(generation::VENV).join("bin/python"), env);
     // Without it Python keeps the last lines of a crash to itself: the log is a file, not a terminal.
-    Ok(command.env("PYTHONUNBUFFERED", "1").arg(comfy.join("main.py")).args(args).cwd(&comfy))
+    command.env("PYTHONUNBUFFERED", "1").cwd(&tree.join(generation::COMFY))
 }
 
 fn own((name, value): (&str, String)) -> (String, String) {

@@ -1,5 +1,6 @@
 //! How one home's process ends, and what follows: the other half of the task in `instance`.
 
+use super::doubt::YOUNG;
 use super::error::SuperviseError;
 use super::instance::{Owner, Reply, tell};
 use super::log;
@@ -34,13 +35,20 @@ impl Owner {
             }
         };
         let version = running.record.version_id.to_string();
+        let was_forked = running.record.forked;
         // Also when it is dead already: what it started must not keep its port or its memory.
         let tail = self.end(running).await;
         let port_was_asked_for = self.launch.as_ref().is_some_and(|launch| launch.port.is_some());
         if starts > 0 && policy::start_again(&tail, port_was_asked_for, starts) {
             return self.start(waiting, starts + 1).await;
         }
+        if starts > 0 && self.doubts(was_forked, &status) {
+            return self.start(waiting, starts).await;
+        }
         tracing::warn!(version, status, "ComfyUI died");
+        if was_forked && counts && served < YOUNG {
+            self.died_young(&status).await;
+        }
         self.remember(counts.then_some(served), &status, &tail);
         tell(waiting, &SuperviseError::Died { version, status, tail });
         self.start_if_held().await;
@@ -51,7 +59,11 @@ impl Owner {
         let State::Starting(starting) = self.leave() else { return };
         let Starting { running, waiting, .. } = *starting;
         let version = running.record.version_id.to_string();
+        let was_forked = running.record.forked;
         let tail = self.end(running).await;
+        if self.doubts(was_forked, "it did not answer in time") {
+            return self.start(waiting, 1).await;
+        }
         self.remember(Some(Duration::ZERO), "it did not answer in time", &tail);
         let after = self.others.patience.loading;
         tell(waiting, &SuperviseError::NeverReady { version, after, tail });

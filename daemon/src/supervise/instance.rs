@@ -9,10 +9,12 @@ use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
 use super::state::{Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
+use super::zygote::Zygotes;
 use super::{Gpus, Launch, Places};
 use crate::ctx::{Stopwatch, millis};
 use proto::method::InstanceState;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ pub(super) struct Others {
     pub(super) places: Places,
     pub(super) patience: Patience,
     pub(super) gpus: Gpus,
+    pub(super) zygotes: Arc<Zygotes>,
     /// Homes whose process has ended.
     pub(super) ends: mpsc::Sender<PathBuf>,
 }
@@ -60,6 +63,10 @@ pub(super) struct Owner {
     /// The GPU and the id of the process that ended last: its memory comes back a moment later.
     pub(super) left: Option<(u32, u32)>,
     pub(super) restarts: u32,
+    /// How what was forked died, until it is known whether a plain start does better.
+    pub(super) doubt: Option<String>,
+    /// How often what was forked died young.
+    pub(super) young_deaths: u32,
     pub(super) serving: u64,
     began: Instant,
 }
@@ -77,6 +84,8 @@ impl Owner {
             last_death: None,
             left: None,
             restarts: 0,
+            doubt: None,
+            young_deaths: 0,
             serving: 0,
             began: Instant::now(),
         }
@@ -193,7 +202,7 @@ impl Owner {
         let port = self.publish.borrow().as_ref().and_then(|published| port_of(&published.info.url));
         // After a lost race for a port another one is taken.
         let same_port = port.filter(|_| starts == 1);
-        match spawn(&self.others.places, launch, same_port).await {
+        match spawn(&self.others, launch, same_port).await {
             Ok(running) => {
                 if self.last_death.is_some() && starts == 1 {
                     self.restarts += 1;
@@ -243,7 +252,8 @@ impl Owner {
                 starting.pause = (starting.pause * 2).min(LAST_PAUSE);
                 starting.waiting.retain(|reply| !reply.is_closed());
                 let wanted = starting.stays || !starting.waiting.is_empty() || self.usage.is_held();
-                let (late, state) = (starting.lived.look() > self.others.patience.loading, starting.state());
+                let patience = self.others.patience.loading.min(starting.running.patience);
+                let (late, state) = (starting.lived.look() > patience, starting.state());
                 self.publish_again(state, said);
                 if !wanted {
                     self.bring_down().await;
@@ -276,12 +286,19 @@ impl Owner {
         let loaded = blocking(move || Loaded::read(&log, from)).await;
         let (version, url) = (&running.record.version_id, &running.record.url);
         tracing::info!(%version, url, start_ms, "ComfyUI is ready");
+        let (recording, pid) = (running.recording.take(), running.process.pid());
+        let note = self.doubt_is_over().await;
         let serving = Serving::new(running, start_ms, loaded);
-        let answers: Vec<_> = waiting.iter().map(|_| serving.answer(true, self.serving + 1)).collect();
+        let answer = |_: &Reply| Answer { note: note.clone(), ..serving.answer(true, self.serving + 1) };
+        let answers: Vec<_> = waiting.iter().map(answer).collect();
         // Published first: who is answered may look at once.
         self.serve(serving);
         for (reply, answer) in waiting.into_iter().zip(answers) {
             reply.send(Ok(answer)).ok();
+        }
+        // Last: nobody waits for it.
+        if let (Some(recording), Some(launch)) = (recording, self.launch.clone()) {
+            Running::keep_start(recording, launch, pid, start_ms).await;
         }
     }
 

@@ -28,6 +28,7 @@
 
 mod adopt;
 mod command;
+mod doubt;
 mod ending;
 mod error;
 mod gpu;
@@ -45,6 +46,7 @@ mod running;
 mod state;
 mod turn;
 mod usage;
+mod zygote;
 
 pub use error::SuperviseError;
 pub use gpu::{Gpu, Gpus};
@@ -55,7 +57,9 @@ pub use room::Limits;
 pub(crate) use running::blocking;
 pub use turn::Turn;
 pub use usage::{Held, Purpose};
+pub use zygote::{Primed, ZygoteInfo};
 
+use crate::boot::Boot;
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
@@ -73,6 +77,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use usage::Usage;
+use zygote::Zygotes;
 
 /// Requests that may queue up at one instance; beyond it callers wait.
 const QUEUE: usize = 64;
@@ -115,6 +120,22 @@ impl Launch {
     fn settings(&self) -> String {
         digest(&(&self.env, &self.extra_args))
     }
+
+    /// Returns a digest of what may change how a start of the generation goes. Where the volume is mounted does
+    /// not count, for it has two mount points.
+    fn start_settings(&self) -> String {
+        let places = [
+            self.generation_dir.display().to_string(),
+            self.home.display().to_string(),
+            self.env.get("MODELS_DIR").cloned().unwrap_or_default(),
+        ];
+        let plain = |value: &String| {
+            let places = places.iter().filter(|place| !place.is_empty());
+            places.fold(value.clone(), |value, place| value.replace(place.as_str(), "*"))
+        };
+        let env: Vec<_> = self.env.iter().map(|(name, value)| (name, plain(value))).collect();
+        digest(&(env, &self.extra_args))
+    }
 }
 
 /// Owner of all instances. Cheap to clone.
@@ -130,6 +151,7 @@ struct Shared {
     /// By home. Entries stay: there are as many as homes were started since the daemon began.
     instances: Mutex<BTreeMap<PathBuf, Handle>>,
     room: Arc<Room>,
+    zygotes: Arc<Zygotes>,
     tasks: TaskTracker,
     ending: CancellationToken,
     ends: (mpsc::Sender<PathBuf>, Mutex<Option<mpsc::Receiver<PathBuf>>>),
@@ -144,28 +166,25 @@ struct Handle {
 
 /// Where things are.
 #[derive(Debug, Clone)]
-struct Places {
-    /// Logs and records lie in `<state_dir>/instances/<version>-<digest of home>/`.
-    state_dir: PathBuf,
+pub struct Places {
+    /// The daemon's directory for its state: logs and records lie in
+    /// `<state_dir>/instances/<version>-<digest of home>/`.
+    pub state_dir: PathBuf,
     /// The daemon's socket.
-    socket: PathBuf,
+    pub socket: PathBuf,
+    /// From where starts are quick.
+    pub boot: Boot,
 }
 
 impl Supervisor {
-    /// Returns a supervisor without instances, of the daemon that serves this socket and has this directory for
-    /// its state. Logs go to `<state_dir>/instances/<version>-<digest of home>/comfyui.log`.
-    pub fn new(
-        (state_dir, socket): (PathBuf, PathBuf),
-        gpus: Gpus,
-        limits: Limits,
-        patience: Patience,
-    ) -> Self {
+    /// Returns a supervisor without instances, of the daemon that has these places.
+    pub fn new(places: Places, gpus: Gpus, limits: Limits, patience: Patience) -> Self {
         let (instances, tasks, ending) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         let room = Arc::new(Room::new(gpus, limits));
-        let places = Places { state_dir, socket };
         let (sender, receiver) = mpsc::channel(QUEUE);
         let ends = (sender, Mutex::new(Some(receiver)));
-        Self { shared: Arc::new(Shared { places, patience, instances, room, tasks, ending, ends }) }
+        let zygotes = Arc::default();
+        Self { shared: Arc::new(Shared { places, patience, instances, room, zygotes, tasks, ending, ends }) }
     }
 
     /// Waits for the ComfyUI of `launch`: at once when it is ready, joining when it is starting,
@@ -201,6 +220,9 @@ impl Supervisor {
         };
         // The task is gone, and with it every process it had.
         let answer = answer.map_err(|_| SuperviseError::ShuttingDown)??;
+        if let Some(note) = &answer.note {
+            ctx.progress.note(note.clone());
+        }
         let waited = (since - asked, since.elapsed());
         let ready = Ready::new(answer, waited, handle, self.clone());
         if let Some(task) = shown {
@@ -269,6 +291,7 @@ impl Supervisor {
             places: places.clone(),
             patience: *patience,
             gpus: room.gpus.clone(),
+            zygotes: Arc::clone(&self.shared.zygotes),
             ends: self.shared.ends.0.clone(),
         };
         let owner = begin(Owner::new(others, publish, usage.clone()));

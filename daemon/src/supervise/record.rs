@@ -41,6 +41,9 @@ pub(super) struct Record {
     /// What it computes on, where that was decided.
     #[serde(default)]
     pub(super) device: Option<Device>,
+    /// Whether it was forked from a zygote.
+    #[serde(default)]
+    pub(super) forked: bool,
     /// Milliseconds it took to become ready; absent while it starts.
     #[serde(default)]
     pub(super) start_ms: Option<u64>,
@@ -58,6 +61,7 @@ impl Record {
             rolled_back_from: launch.rolled_back_from.clone(),
             url,
             device: launch.device.clone(),
+            forked: false,
             start_ms: None,
         }
     }

@@ -1,19 +1,30 @@
 //! A process and what belongs to it: how it is started and what it is called.
 
 use super::error::SuperviseError;
+use super::instance::Others;
 use super::log::{self, NodeImport};
 use super::policy::Identity;
 use super::record::Record;
+use super::zygote::Child;
 use super::{Launch, Places, adopt, command};
+use crate::boot::{Recording, StartRecord};
 use crate::comfy::Comfy;
-use crate::process::{Birth, Process, ProcessError};
-use crate::store::commit::step;
+use crate::process::{Birth, Command, Process, ProcessError};
+use crate::store::commit::{StoreError, step};
 use crate::store::places::Home;
 use crate::store::uses::Use;
 use proto::method::{InstanceInfo, InstanceState};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
+
+/// Name of what a start that is recorded reports, beside its log.
+const REPORT: &str = "start.report";
+
+/// What one that was forked may take beyond twice a plain start.
+const FORKED_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// A process and what belongs to it, from its start to its end.
 #[derive(Debug)]
@@ -30,6 +41,10 @@ pub(super) struct Running {
     pub(super) restarts: u32,
     /// Keeps its generation from being removed; nothing where the volume cannot be written.
     pub(super) generation_use: Option<Use>,
+    /// How long it may load: one that was forked and takes longer than a plain start is stuck.
+    pub(super) patience: Duration,
+    /// Its start while it is recorded.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Running {
@@ -48,7 +63,21 @@ impl Running {
             workflows: 0,
             restarts: self.restarts,
             adopted: self.adopted,
-            forked: false,
+            forked: record.forked,
+        }
+    }
+
+    /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that.
+    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
+        let kept = blocking(move || {
+            let record = recording.end(&launch.generation, launch.start_settings(), took_ms);
+            record.map_or(Ok(()), |mut record| {
+                record.note_touched(pid, &launch.generation_dir);
+                record.write(&launch.generation_dir)
+            })
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
         }
     }
 
@@ -70,12 +99,14 @@ pub(super) struct Answer {
     pub(super) node_imports: Arc<[NodeImport]>,
     /// Which of the home's times of being ready this is.
     pub(super) serving: u64,
+    /// What people should know of the start.
+    pub(super) note: Option<String>,
 }
 
 /// Starts the process of a launch, on `same_port` if that is free and no other is asked for: then those who
-/// know its address find it again. Does not wait for it.
+/// know its address find it again. It is forked where a zygote waits for it. Does not wait for it.
 pub(super) async fn spawn(
-    places: &Places,
+    others: &Others,
     launch: Box<Launch>,
     same_port: Option<u16>,
 ) -> Result<Running, SuperviseError> {
@@ -86,39 +117,114 @@ pub(super) async fn spawn(
     };
     let url = command::url(&listen, port);
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
-    let log = log::path(&places.state_dir, &launch.version_id, &launch.home);
     let identity =
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
-    let socket = places.socket.clone();
-    let running = blocking(move || {
+    let tree = match others.zygotes.tree(&launch) {
+        Some(tree) => tree,
+        None => others.places.boot.tree(&launch.generation_dir).await,
+    };
+    let (places, asked, at, from) =
+        (others.places.clone(), launch.clone(), identity.listen.clone(), tree.clone());
+    // Dropped when the process has its own.
+    let (prepared, _own) = blocking(move || {
         // Before the process is: from here on nobody removes what it is about to load.
-        let home = home(&launch.home);
-        let _own = Use::take(&home, &launch.generation, std::process::id());
-        let command = command::command(&launch, &identity.listen, port).map_err(Arc::new)?;
-        let command = command.env(adopt::MARK, socket.display().to_string());
-        let file = log::open(&log).map_err(Arc::new)?;
-        let process = Process::spawn(&command, &file).map_err(Arc::new)?;
-        tracing::info!(version = %launch.version_id, pid = process.pid(), url, "started ComfyUI");
+        let own = Use::take(&home(&asked.home), &asked.generation, std::process::id());
+        Prepared::make(&places, &asked, &from, (&at, port)).map(|prepared| (prepared, own))
+    })
+    .await
+    .map_err(Arc::new)?;
+    let log = prepared.log.clone();
+    let forked = others.zygotes.fork(&launch, prepared.child()).await;
+    let patience = match &forked {
+        Some(_) => prepared.plain_start * 2 + FORKED_AT_LEAST,
+        None => Duration::MAX,
+    };
+    let socket = others.places.socket.clone();
+    let running = blocking(move || {
+        let is_forked = forked.is_some();
+        let (process, recording) = match forked {
+            Some(process) => (process, None),
+            None => prepared.spawn(&tree, port)?,
+        };
+        tracing::info!(version = %launch.version_id, pid = process.pid(), is_forked, url, "started ComfyUI");
         // The process lives, and nothing on disk says so yet.
         step("instance.spawned", "record", &log).map_err(Arc::new)?;
-        let unknown = |source| ProcessError::Wait { program: command.program.display().to_string(), source };
+        let unknown = |source| ProcessError::Wait { program: format!("process {}", process.pid()), source };
         let birth = Birth::of(process.pid()).map_err(unknown).map_err(Arc::new)?;
-        let generation_use = Use::take(&home, &launch.generation, birth.pid);
-        let record = Record::new(&socket, birth, &launch, identity, url);
+        let generation_use = Use::take(&home(&launch.home), &launch.generation, birth.pid);
+        let mut record = Record::new(&socket, birth, &launch, identity, url);
+        record.forked = is_forked;
+        let (adopted, restarts, log_start) = (false, 0, 0);
         Ok::<_, SuperviseError>(Running {
             process,
             record,
             comfy,
             log,
-            log_start: 0,
-            adopted: false,
-            restarts: 0,
+            log_start,
+            adopted,
+            restarts,
             generation_use,
+            patience,
+            recording,
         })
     })
     .await?;
     running.write_record().await;
     Ok(running)
+}
+
+/// What a process needs, before it is.
+struct Prepared {
+    command: Command,
+    log: PathBuf,
+    file: File,
+    state_dir: PathBuf,
+    /// Whether no start with these settings was recorded.
+    is_new: bool,
+    /// How long one took that was recorded.
+    plain_start: Duration,
+}
+
+impl Prepared {
+    /// Blocks.
+    fn make(places: &Places, launch: &Launch, tree: &Path, at: (&str, u16)) -> Result<Self, StoreError> {
+        let log = log::path(&places.state_dir, &launch.version_id, &launch.home);
+        let command = command::command(launch, tree, at)?;
+        let command = command.env(adopt::MARK, places.socket.display().to_string());
+        let file = log::open(&log)?;
+        let record = StartRecord::read(&launch.generation_dir);
+        let record = record.filter(|record| record.settings == launch.start_settings());
+        let plain_start = Duration::from_millis(record.as_ref().map_or(0, |record| record.took_ms));
+        Ok(Self {
+            command,
+            log,
+            file,
+            state_dir: places.state_dir.clone(),
+            is_new: record.is_none(),
+            plain_start,
+        })
+    }
+
+    /// Returns what a zygote makes it of; none where its command line is no text.
+    fn child(&self) -> Option<Child> {
+        let program = self.command.program.to_str()?.to_owned();
+        let args = self.command.args.iter().map(|arg| arg.to_str().map(str::to_owned));
+        let argv = [Some(program)].into_iter().chain(args).collect::<Option<_>>()?;
+        Some(Child { argv, env: self.command.env.clone(), log: self.file.try_clone().ok()? })
+    }
+
+    /// Starts it plainly, and records that where it was not yet. Blocks.
+    fn spawn(mut self, tree: &Path, port: u16) -> Result<(Process, Option<Recording>), SuperviseError> {
+        let recording = self.is_new.then(|| {
+            let report = self.log.with_file_name(REPORT);
+            Recording::begin(&self.state_dir, report, (tree, port), &mut self.command.env)
+        });
+        let recording = recording
+            .transpose()
+            .inspect_err(|error| tracing::warn!(%error, source = %error.source, "a start is not recorded"));
+        let process = Process::spawn(&self.command, &self.file).map_err(Arc::new)?;
+        Ok((process, recording.ok().flatten()))
+    }
 }
 
 /// Returns a home whose models are of no matter.

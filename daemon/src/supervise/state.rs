@@ -70,7 +70,7 @@ impl State {
         match process.wait().await {
             Ok(Some(status)) if status.success() => "it ended by itself, with exit status 0".to_owned(),
             Ok(Some(status)) => status.to_string(),
-            Ok(None) => "it ended; how is not known, for an earlier daemon started it".to_owned(),
+            Ok(None) => "it ended; how is not known, for it was another process's child".to_owned(),
             Err(error) => error.to_string(),
         }
     }
@@ -101,6 +101,7 @@ impl Serving {
             waited,
             node_imports: Arc::clone(&self.node_imports),
             serving,
+            note: None,
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use super::Method;
 use super::target::Target;
+use crate::plan::Problem;
 use crate::{Rung, VersionId};
 use serde::{Deserialize, Serialize};
 
-/// Lifts versions up the warmth ladder as idle time would, in the background.
+/// Lifts versions up the warmth ladder as idle time would, now: in the background, within the same budgets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prefetch {
-    /// Which versions, whether likely or not; those that are likely when empty.
+    /// Which versions, whether likely or not, as high as idle time may go; where that is `off`, to *primed*.
+    /// Those that are likely when empty.
     #[serde(default)]
     pub targets: Vec<Target>,
     /// Only tell what would be done.
@@ -114,5 +116,5 @@ pub struct DoneLift {
     pub took_ms: u64,
     /// Why it came no farther than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
 }

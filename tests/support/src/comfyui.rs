@@ -31,14 +31,28 @@ pub fn fake_comfyui(dir: &Path) {
     }
 }
 
-/// Makes a generation in `home` that holds the fake ComfyUI and a Python to start it with; returns its
-/// directory.
+/// Makes a generation in `home` that holds the fake ComfyUI and an environment to start it with, which has no
+/// packages; returns its directory.
 pub fn fake_generation(home: &Path, generation: &str) -> PathBuf {
     let dir = home.join("generations").join(generation);
     fake_comfyui(&dir.join("ComfyUI"));
     fs::create_dir_all(dir.join(".venv/bin")).unwrap();
     symlink(python(), dir.join(".venv/bin/python")).unwrap();
+    let home = python().parent().unwrap().display();
+    fs::write(dir.join(".venv/pyvenv.cfg"), format!("home = {home}\n")).unwrap();
+    fs::create_dir_all(site_packages(&dir)).unwrap();
     dir.canonicalize().unwrap()
+}
+
+/// Returns the directory of the packages of a generation made by [`fake_generation`].
+pub fn site_packages(generation: &Path) -> PathBuf {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    let version = VERSION.get_or_init(|| {
+        let code = "import sys; print('python%d.%d' % sys.version_info[:2])";
+        let asked = Command::new(python()).args(["-c", code]).output();
+        String::from_utf8(asked.unwrap().stdout).unwrap().trim().to_owned()
+    });
+    generation.join(".venv/lib").join(version).join("site-packages")
 }
 
 /// Returns the real path of this machine's Python, past wrappers that need an environment.

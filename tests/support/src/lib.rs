@@ -22,6 +22,7 @@ pub mod raw_client;
 pub mod script_daemon;
 mod seen;
 mod serve;
+pub mod slow_volume;
 pub mod tap;
 pub mod tls;
 pub mod tools;

@@ -72,9 +72,9 @@ pub(super) fn problems(needs: &[DiskNeed]) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// Figures for a sentence that people read.
+/// Renders a size for a sentence that people read: `3.1 GB`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn figure(bytes: u64) -> String {
+pub fn figure(bytes: u64) -> String {
     let gigabytes = bytes as f64 / 1e9;
     if gigabytes < 0.1 { format!("{:.1} MB", bytes as f64 / 1e6) } else { format!("{gigabytes:.1} GB") }
 }

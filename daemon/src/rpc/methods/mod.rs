@@ -16,7 +16,9 @@ use serde_json::value::RawValue;
 mod hello;
 mod list;
 mod logs;
+mod pin;
 mod plan;
+mod prefetch;
 mod realize;
 mod release;
 mod resolve;
@@ -59,6 +61,10 @@ pub(super) async fn call(
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
+        verb::Prefetch::NAME => reply::<verb::Prefetch>(prefetch::prefetch(daemon, ctx, read(params)?).await),
+        verb::Pin::NAME => reply::<verb::Pin>(pin::pin(daemon, read(params)?)),
+        verb::Unpin::NAME => reply::<verb::Unpin>(pin::unpin(daemon, &read(params)?)),
+        verb::Pins::NAME => reply::<verb::Pins>(Ok(pin::pins(daemon, &read(params)?))),
         verb::Stop::NAME => reply::<verb::Stop>(stop::stop(daemon, &read(params)?).await),
         verb::Shutdown::NAME => reply::<verb::Shutdown>(Ok(shutdown::shutdown(daemon, &read(params)?))),
         _ => Err(RpcError {

@@ -12,11 +12,12 @@ use std::time::Instant;
 pub(super) async fn realize(daemon: &Daemon, ctx: &Ctx, params: Realize) -> Result<RealizeAnswer, Error> {
     let started = Instant::now();
     let (loaded, home) = load(daemon, &params.target)?;
+    let _work = daemon.ladder.work_on(&params.target);
     let Realize { update, offline, no_install_scripts, background, .. } = params;
     let mode = Mode { update, offline, no_install_scripts };
     let wanted = Request { background, ..request(daemon, &loaded, home, mode) };
     if !background {
-        daemon.prefetch.note(&loaded.spec.version_id);
+        daemon.prefetch.note(&loaded.spec.version_id, &params.target);
     }
     let mut answer = RealizeAnswer {
         version_id: loaded.spec.version_id.clone(),

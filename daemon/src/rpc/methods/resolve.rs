@@ -10,6 +10,7 @@ use proto::method::{Resolve, ResolveAnswer};
 
 pub(super) async fn resolve(daemon: &Daemon, ctx: &Ctx, params: Resolve) -> Result<ResolveAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
+    let _work = daemon.ladder.work_on(&params.target);
     let offline = params.offline || daemon.config.offline || loaded.spec.options.offline;
     let mode = Mode { update: params.update, offline, ..Mode::default() };
     let found = room::resolve(ctx, &daemon.sources, &loaded.spec, &home, mode).await?;

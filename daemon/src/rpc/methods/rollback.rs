@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub(super) async fn rollback(daemon: &Daemon, ctx: &Ctx, params: Rollback) -> Result<RollbackAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
+    let _work = daemon.ladder.work_on(&params.target);
     let mut warnings = warnings(&loaded);
     let spec = Arc::new(loaded.spec);
     let done = realize::rollback(ctx, &daemon.sources, Arc::clone(&spec), home.clone()).await?;

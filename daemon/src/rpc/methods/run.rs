@@ -8,13 +8,13 @@ use crate::rpc::methods::load;
 use crate::run::{Failure, RunRequest, Start, Up, input_dir};
 use crate::start::{Address, Started, Wanted};
 use crate::supervise::Purpose;
-use proto::method::{Run, RunAnswer};
+use proto::method::{Run, RunAnswer, Warmth};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAnswer, Error> {
     let (loaded, home) = load(daemon, &params.target)?;
-    daemon.prefetch.note(&loaded.spec.version_id);
+    daemon.prefetch.note(&loaded.spec.version_id, &params.target);
     let request = RunRequest {
         version_id: loaded.spec.version_id.clone(),
         input_dir: input_dir(&home.root, &loaded.spec.options.extra_args),
@@ -28,6 +28,7 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
         timeout: params.timeout_s.map(Duration::from_secs),
     };
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let work = daemon.ladder.work_on(&params.target);
     let wanted =
         Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
     let starter = daemon.starter.clone();
@@ -40,5 +41,9 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
             Ok(Up { ready, held, how })
         })
     });
-    Ok(daemon.workflows.run(ctx, request, start).await?)
+    let answer = daemon.workflows.run(ctx, request, start).await?;
+    if answer.how == Some(Warmth::Running) {
+        work.changed_nothing();
+    }
+    Ok(answer)
 }

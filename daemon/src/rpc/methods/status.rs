@@ -30,6 +30,6 @@ pub(super) async fn status(daemon: &Daemon, _params: &Status) -> StatusAnswer {
         instances: daemon.supervisor.instances(),
         workflows: daemon.workflows.list(),
         gpus: daemon.supervisor.gpus().await,
-        versions: Vec::new(),
+        versions: daemon.ladder.standings().await,
     }
 }

@@ -14,11 +14,13 @@ use proto::method::{Check, CheckOutcome, Test, TestAnswer};
 use std::sync::Arc;
 
 pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<TestAnswer, Error> {
+    let target = params.target.clone();
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
+    let _work = daemon.ladder.work_on(&params.target);
     let wanted =
-        Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
+        Wanted { target: target.clone(), mode, address: Address::default(), purpose: Purpose::Workflow };
     let started = daemon.starter.start(ctx, wanted).await?;
-    daemon.prefetch.note(&started.version_id);
+    daemon.prefetch.note(&started.version_id, &target);
     let (present, mut checks) = present(&started.realization);
     checks.extend(run::checks(ctx, &started.ready, &present).await.map_err(Arc::new)?);
     let passed = checks.iter().all(|check| check.outcome != CheckOutcome::Failed);

@@ -73,6 +73,15 @@ impl Models {
         Self { hosts: Hosts::new(http), limits: Limits::default() }
     }
 
+    /// Bounds what background transfers bring, all of them together, in bytes a second.
+    #[must_use]
+    pub fn with_background_rate(mut self, bytes: Option<u64>) -> Self {
+        if let Some(bytes) = bytes {
+            self.limits.bound_background(bytes);
+        }
+        self
+    }
+
     /// Asks a host for a model without fetching it: at most a byte travels. Cancel-safe.
     ///
     /// # Errors

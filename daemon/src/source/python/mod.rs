@@ -12,6 +12,7 @@
 //! uv is a subprocess because its crates promise no stability; everything read from it is
 //! `pylock.toml`, `--output-format json` or an exit status, and the few phrases listed in `said`.
 
+mod bytecode;
 mod compile;
 mod conflict;
 mod error;
@@ -26,6 +27,7 @@ mod script;
 mod uv;
 mod venv;
 
+pub use bytecode::compile_bytecode;
 pub use error::PythonError;
 pub use inputs::{Contributor, Inputs, Role};
 pub use interpreter::{Interpreter, find_interpreter, python_works, repair, requires_python};

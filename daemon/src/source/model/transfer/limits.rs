@@ -1,10 +1,12 @@
 //! How many connections there may be: to one host, and in all. Files that are fetched from one host at
-//! the same time share its connections.
+//! the same time share its connections. And how many bytes a second may come for nobody who waits.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 
 /// Connections to one host. aria2 draws the line there too (`--max-connection-per-server`), and hosts
 /// have got used to it.
@@ -18,11 +20,35 @@ const IN_ALL: usize = 48;
 pub(in crate::source::model) struct Limits {
     all: Arc<Semaphore>,
     hosts: Arc<Mutex<HashMap<String, Arc<Host>>>>,
+    /// What all background transfers together may bring, where that is bounded.
+    pub(super) background: Option<Arc<Rate>>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(IN_ALL)), hosts: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(IN_ALL)), hosts: Arc::default(), background: None }
+    }
+}
+
+/// So many bytes a second, whoever they are for.
+#[derive(Debug)]
+pub(super) struct Rate {
+    bytes: u64,
+    /// When the next ones may come.
+    next: Mutex<Instant>,
+}
+
+impl Rate {
+    /// Waits until what came before has had its time. Cancel-safe: these bytes have come in any case.
+    pub(super) async fn spend(&self, bytes: u64) {
+        let begin = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = Instant::now().max(*next);
+            let millis = bytes.saturating_mul(1000) / self.bytes.max(1);
+            *next = begin + Duration::from_millis(millis);
+            begin
+        };
+        sleep_until(begin).await;
     }
 }
 
@@ -47,6 +73,11 @@ pub(super) struct Permit {
 }
 
 impl Limits {
+    /// Bounds what background transfers may bring, in bytes a second.
+    pub(in crate::source::model) fn bound_background(&mut self, bytes: u64) {
+        self.background = Some(Arc::new(Rate { bytes, next: Mutex::new(Instant::now()) }));
+    }
+
     /// Joins the transfers from a host.
     pub(super) fn line(&self, host: &str) -> Line {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +119,22 @@ impl Drop for Line {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn a_rate_is_kept_by_all_together() {
+        let mut limits = Limits::default();
+        limits.bound_background(10_000_000);
+        let (rate, begun) = (limits.background.unwrap(), Instant::now());
+        let one = || async {
+            for _ in 0..50 {
+                rate.spend(20_000).await;
+            }
+        };
+        tokio::join!(one(), one());
+        let took = begun.elapsed();
+        // The last ones need not wait for their own time.
+        assert!(took >= Duration::from_millis(198), "{took:?}");
+    }
 
     #[tokio::test]
     async fn connections_are_bounded_and_shared() {

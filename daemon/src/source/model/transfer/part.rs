@@ -83,8 +83,9 @@ impl<R: Remote> Download<'_, R> {
                 }
                 Some(Ok(mut piece)) => {
                     piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    let is_last = piece.len() as u64 == left;
+                    let (bytes, is_last) = (piece.len() as u64, piece.len() as u64 == left);
                     writer.push(piece).await?;
+                    self.slow_down(id, bytes).await;
                     if is_last && self.mode == Mode::Parts {
                         break Ok(());
                     }
@@ -96,6 +97,20 @@ impl<R: Remote> Download<'_, R> {
         };
         writer.finish().await?;
         ended.map_err(|source| Stop::Again(self.transfer.broken(source)))
+    }
+
+    /// Waits as long as these bytes take by the rate of background transfers; not at all for who waits for them.
+    async fn slow_down(&self, id: PartId, bytes: u64) {
+        let (standing, rate) = (&self.transfer.ctx.standing, &self.transfer.limits.background);
+        let Some(rate) = rate.as_ref().filter(|_| standing.is_background()) else { return };
+        let hold = |is| self.state().parts.hold(id, is, Instant::now());
+        hold(true);
+        tokio::select! {
+            () = rate.spend(bytes) => (),
+            () = standing.aside() => (),
+            () = standing.lifted() => (),
+        }
+        hold(false);
     }
 
     /// Notes bytes that were written.

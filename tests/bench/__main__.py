@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, ready, warm
+from . import binaries, fetch, first_image, ready, volume, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "ready", "warm")
+_SECTIONS = ("binaries", "fetch", "first-image", "ready", "volume", "warm")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         fetch.measure(options.programs, product.place, server, extent)
     if "warm" in sections:
         warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
-    if not {"first-image", "ready"} & set(sections):
+    if not {"first-image", "ready", "volume"} & set(sections):
         return
     first_image.publish(server)
     if "first-image" in sections:
@@ -51,6 +51,8 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         first_image.realize(product, server)
     if "ready" in sections:
         ready.measure(product, first_image.VERSION)
+    if "volume" in sections:
+        volume.measure(product, first_image.VERSION)
     product.answer("shutdown")
 
 

@@ -215,6 +215,10 @@ async fn an_image_that_is_not_of_what_the_volume_holds_is_not_used() {
     assert!(matches!(boot.pack(&Ctx::new(), &dir).await.unwrap(), Packed::Written { .. }));
     let tree = boot.tree(&dir).await;
     assert_eq!(fs::read(tree.join("ComfyUI/main.py")).unwrap(), b"changed");
+    let module = dir.join(SITE).join("pkg/__init__.py");
+    fs::File::options().write(true).open(&module).unwrap().set_modified(SystemTime::now()).unwrap();
+    assert_ne!(boot.tree(&dir).await, dir, "modules are looked at while nobody waits");
+    assert!(matches!(boot.pack(&Ctx::new(), &dir).await.unwrap(), Packed::Written { .. }));
     fs::write(dir.join(SITE).join("pkg/new.py"), "").unwrap();
     assert_eq!(boot.tree(&dir).await, dir, "a package was changed");
     boot.shutdown().await;

@@ -98,7 +98,8 @@ class _Record:
                 came_with.setdefault(last, []).append(path)
         mapped = {*libraries, *(path for path, loaded in self.opened.items() if loaded)}
         nodes = os.path.join(self.generation, "ComfyUI", "custom_nodes")
-        checkouts = [os.path.realpath(entry.path) for entry in os.scandir(nodes)]
+        entries = os.scandir(nodes) if os.path.isdir(nodes) else ()
+        checkouts = [os.path.realpath(entry.path) for entry in entries]
         (inside,) = _below(self.generation)
         places = _below(self.generation, sys.prefix, sys.base_prefix, *checkouts)
         for first in [None, *self.opened]:

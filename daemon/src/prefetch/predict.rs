@@ -21,7 +21,7 @@ use experts::{By, Experts, ROWS, Rows};
 use proto::VersionId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The least share of all weight that is spread evenly after each use; the first uses spread more.
+/// Share of all weight that is spread evenly after each use.
 const SHARE: f64 = 0.003;
 
 /// The most versions that are known; the one that was not used for longest makes room.
@@ -71,7 +71,6 @@ pub struct Predictor {
     weights: [f64; ROWS.len()],
     /// The last uses, the latest first.
     recent: VecDeque<usize>,
-    learnt: usize,
     /// Room for a forecast.
     rows: Rows,
 }
@@ -125,26 +124,23 @@ impl Predictor {
             experts: Experts::new(),
             weights: [real(ROWS.len()).recip(); ROWS.len()],
             recent: VecDeque::new(),
-            learnt: 0,
             rows: Rows::default(),
         }
     }
 
     /// Gives a version that is not known a number.
     fn admit(&mut self, version: &VersionId) -> usize {
-        let number = match self.experts.oldest().filter(|_| self.versions.len() >= MOST) {
-            Some(oldest) => {
-                self.experts.forget(oldest);
-                self.recent.retain(|used| *used != oldest);
-                self.numbers.remove(&self.versions[oldest]);
-                self.versions[oldest] = version.clone();
-                oldest
-            }
-            None => {
-                self.experts.grow();
-                self.versions.push(version.clone());
-                self.versions.len() - 1
-            }
+        let full = self.versions.len() >= MOST;
+        let number = if let Some(oldest) = self.experts.oldest().filter(|_| full) {
+            self.experts.forget(oldest);
+            self.recent.retain(|used| *used != oldest);
+            self.numbers.remove(&self.versions[oldest]);
+            self.versions[oldest] = version.clone();
+            oldest
+        } else {
+            self.experts.grow();
+            self.versions.push(version.clone());
+            self.versions.len() - 1
         };
         self.numbers.insert(version.clone(), number);
         number
@@ -152,12 +148,10 @@ impl Predictor {
 
     /// Trusts the experts by what they had expected of the version that came.
     fn judge(&mut self, version: usize, rows: &Rows) {
-        self.learnt += 1;
-        let share = SHARE.max(0.5 / real(self.learnt));
         let shares = self.shares(version, rows);
         let sum: f64 = shares.iter().sum();
         for (weight, trusted) in self.weights.iter_mut().zip(shares) {
-            *weight = (1.0 - share) * trusted / sum + share / real(ROWS.len());
+            *weight = (1.0 - SHARE) * trusted / sum + SHARE / real(ROWS.len());
         }
     }
 

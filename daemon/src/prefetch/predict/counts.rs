@@ -110,7 +110,9 @@ impl<K: Ord + Copy> Followers<K> {
 
     pub(super) fn learn(&mut self, before: K, version: usize) {
         let followers = self.after.entry(before).or_default();
-        followers.iter_mut().for_each(|(_, count)| *count *= self.keep);
+        for (_, count) in followers.iter_mut() {
+            *count *= self.keep;
+        }
         followers.retain(|(_, count)| *count > Self::LEAST);
         match followers.iter_mut().find(|(follower, _)| *follower == version) {
             Some((_, count)) => *count += 1.0,
@@ -139,7 +141,9 @@ impl<K: Ord + Copy> Followers<K> {
         let kept = 0.5 * real(followers.len());
         let sum: f64 = followers.iter().map(|(_, count)| count).sum();
         let factor = (sum + kept).recip();
-        row.iter_mut().for_each(|cell| *cell *= kept * factor);
+        for cell in row.iter_mut() {
+            *cell *= kept * factor;
+        }
         for (version, count) in followers {
             row[*version] += count * factor;
         }

@@ -152,7 +152,9 @@ impl Experts {
             }
         }
         let sum: f64 = own.iter().sum();
-        own.iter_mut().for_each(|cell| *cell /= sum);
+        for cell in own {
+            *cell /= sum;
+        }
     }
 
     /// Learns that `version` was used at `at`; `rows` is what was expected then.

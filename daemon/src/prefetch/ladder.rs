@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::source::Sources;
 use crate::store::places::Home;
 use crate::store::specs::{self, Loaded};
-use crate::supervise::Supervisor;
+use crate::supervise::{Supervisor, ZygoteInfo};
 use proto::VersionId;
 use proto::method::{InstanceInfo, PrefetchPlan, Standing, Target, VersionStanding, Zygote};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -251,11 +251,22 @@ impl Drop for Work {
 impl Alive {
     fn all(supervisor: &Supervisor) -> Self {
         let instances = supervisor.instances().into_iter().map(|info| (PathBuf::from(&info.home), info));
-        Self { instances: instances.collect(), zygotes: HashMap::new() }
+        let zygotes = supervisor.zygotes().into_iter().map(|info| (info.home.clone(), told(info)));
+        Self { instances: instances.collect(), zygotes: zygotes.collect() }
     }
 
     fn one(supervisor: &Supervisor, home: &Path) -> Self {
         let instances = supervisor.find(home).map(|info| (home.to_owned(), info));
-        Self { instances: instances.into_iter().collect(), zygotes: HashMap::new() }
+        let zygotes = supervisor.zygotes().into_iter().filter(|info| info.home == home);
+        let zygotes = zygotes.map(|info| (home.to_owned(), told(info)));
+        Self { instances: instances.into_iter().collect(), zygotes: zygotes.collect() }
     }
+}
+
+/// A zygote as clients are told of it, and the generation that it has imported.
+fn told(info: ZygoteInfo) -> (String, Zygote) {
+    let waits = jiff::Timestamp::now().duration_since(info.since);
+    // A clock that was set back makes it no older than it is.
+    let for_ms = u64::try_from(waits.as_millis()).unwrap_or(0);
+    (info.generation, Zygote { pid: info.pid, pss_bytes: info.pss_bytes, for_ms })
 }

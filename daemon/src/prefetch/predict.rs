@@ -99,7 +99,7 @@ impl Predict for Predictor {
             Likely {
                 version: version.clone(),
                 probability: shares.iter().sum(),
-                why: self.why(number, &shares),
+                why: self.why(number, &shares, rows.is_its_time(number)),
             }
         };
         let mut likely: Vec<Likely> = self.versions.iter().enumerate().map(likely).collect();
@@ -161,16 +161,19 @@ impl Predictor {
     }
 
     /// Says what speaks most for a version.
-    fn why(&self, version: usize, shares: &[f64; ROWS.len()]) -> String {
-        let total =
-            |by: By| ROWS.iter().zip(shares).filter(|(row, _)| **row == by).map(|(_, share)| share).sum();
+    fn why(&self, version: usize, shares: &[f64; ROWS.len()], is_its_time: bool) -> String {
+        let total = |by: By| -> f64 {
+            ROWS.iter().zip(shares).filter(|(row, _)| **row == by).map(|(_, share)| share).sum()
+        };
         let (follows, all) = self.experts.followed(version);
-        let mut reasons: Vec<(f64, By)> = vec![(total(By::Frequency), By::Frequency)];
-        reasons.push((total(By::Recency), By::Recency));
-        reasons.push((total(By::Day), By::Day));
-        // Experts that never saw it follow say how often it is used.
-        let after: f64 = total(By::Previous) + total(By::PreviousTwo);
-        reasons.push((after, if follows > 0.0 { By::Previous } else { By::Frequency }));
+        // Experts that know nothing of their own say how often it is used.
+        let by = |by: By, knows: bool| if knows { by } else { By::Frequency };
+        let reasons = [
+            (total(By::Frequency), By::Frequency),
+            (total(By::Recency), By::Recency),
+            (total(By::Day), by(By::Day, is_its_time)),
+            (total(By::Previous) + total(By::PreviousTwo), by(By::Previous, follows > 0.0)),
+        ];
         let strongest = reasons.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
         let uses = self.recent.iter().filter(|used| **used == version).count();
         match (strongest.map(|(_, by)| by), self.experts.last()) {
@@ -182,6 +185,7 @@ impl Predictor {
             }
             _ => match uses {
                 0 => "asked for long ago".to_owned(),
+                1 if self.recent.len() == 1 => "asked for once".to_owned(),
                 1 => format!("asked for once in the last {} uses", self.recent.len()),
                 _ => format!("asked for {uses} times in the last {} uses", self.recent.len()),
             },

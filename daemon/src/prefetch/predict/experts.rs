@@ -208,6 +208,11 @@ impl Rows {
         self.cells[row * self.width + version]
     }
 
+    /// Tells whether a version is clearly likelier at this time of day than at others.
+    pub(super) fn is_its_time(&self, version: usize) -> bool {
+        self.get(DAYS, version) > 1.25 * self.get(LONGEST, version)
+    }
+
     fn row(&self, row: usize) -> &[f64] {
         &self.cells[row * self.width..(row + 1) * self.width]
     }

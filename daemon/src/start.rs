@@ -15,7 +15,7 @@ use crate::source::Sources;
 use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::store::specs::{self, Loaded};
-use crate::supervise::{Held, Launch, Purpose, Ready, Supervisor};
+use crate::supervise::{Held, Launch, Primed, Purpose, Ready, Supervisor};
 use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
 use proto::{Rung, Spec, VersionId};
 use recent::{Recent, Stamps};
@@ -158,14 +158,18 @@ impl Starter {
     ///
     /// # Errors
     /// What the preparation says.
-    #[allow(clippy::unused_async, reason = "priming takes seconds")]
     pub async fn prime(
         &self,
-        _ctx: &Ctx,
-        _target: &Target,
-        _realized: &Realization,
+        ctx: &Ctx,
+        target: &Target,
+        realized: &Realization,
     ) -> Result<Option<String>, Error> {
-        Ok(Some("there are no zygotes yet".to_owned()))
+        let (loaded, _) = self.load(target)?;
+        let launch = launch(&self.sources.config, &loaded.spec, realized, Address::default())?;
+        match self.supervisor.prime(ctx, launch).await? {
+            Primed::Waits(_) => Ok(None),
+            Primed::NotYet(reason) => Ok(Some(reason)),
+        }
     }
 
     fn tell_of_another_generation(&self, ctx: &Ctx, realization: &Realization) {

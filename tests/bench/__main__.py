@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, ready, warm
+from . import binaries, fetch, first_image, prefetch, ready, start, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "ready", "warm")
+_SECTIONS = ("binaries", "fetch", "first-image", "prefetch", "ready", "start", "warm")
 
 
 def main() -> None:
@@ -40,11 +40,18 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
     if "fetch" in sections:
         extent = fetch.Extent(options.runs or 5, options.size, options.kills)
         fetch.measure(options.programs, product.place, server, extent)
+    if "prefetch" in sections:
+        prefetch.measure(options.programs)
     if "warm" in sections:
         warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
+    if "start" in sections:
+        first_image.publish(server)
+        with Product(options.programs, product.place / "start") as starting:
+            start.measure(starting, server, options.runs or 3)
     if not {"first-image", "ready"} & set(sections):
         return
-    first_image.publish(server)
+    if "start" not in sections:
+        first_image.publish(server)
     if "first-image" in sections:
         first_image.measure(product, server, options.runs or 1)
     else:

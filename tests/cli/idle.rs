@@ -84,6 +84,7 @@ fn off_is_off_and_who_asks_for_a_prefetch_gets_one() {
     assert!(plan["idle"].as_str().unwrap().contains("off"), "{plan}");
     assert!(!env.volume("models/loras/m.safetensors").exists());
     let answer = env.json(&["prefetch", "v"]);
+    // Its generation is the same, so that with its model it has all.
     assert_eq!(answer["done"][0]["to"], "realized", "{answer}");
     assert!(env.volume("models/loras/m.safetensors").is_file());
 }
@@ -159,7 +160,7 @@ fn what_would_fill_the_disk_is_not_fetched() {
     let env = idle("primed", &[("COMFYD_PREFETCH_DISK", "1000TB")]);
     large_is_wanted(&env);
     eventually("it is told", || held_back(&env, "v").contains("COMFYD_PREFETCH_DISK"));
-    assert_eq!(rung(&env, "v"), "resolved");
+    assert_eq!(planned(&env, "v")["cost"]["bytes"], LARGE, "what it would take");
     assert!(env.files.sent("/large.safetensors") < LARGE / 10, "nothing but looks");
     env.files.pace(Pace::default());
     env.json(&["realize", "v"]);
@@ -183,6 +184,37 @@ fn what_fails_is_told_and_left_alone_for_a_while() {
     let answer = env.json(&["prefetch", "v"]);
     assert!(answer["done"][0]["problem"].is_null(), "who asks does not wait: {answer}");
     assert!(env.volume("models/loras/m.safetensors").is_file());
+}
+
+/// Starts a version once and ends it.
+fn use_once(env: &TestEnv, id: &str) -> Value {
+    let warm = env.json(&["warm", id]);
+    env.json(&["stop", id]);
+    warm["instance"].clone()
+}
+
+#[test]
+fn used_versions_are_primed_as_far_as_memory_goes_and_start_from_their_zygotes() {
+    let env = idle("primed", &[("COMFYD_PREFETCH_WARM", "1")]);
+    for version in ["v", "w", "v"] {
+        use_once(&env, version);
+    }
+    eventually("one is primed", || [rung(&env, "v"), rung(&env, "w")].contains(&"primed".to_owned()));
+    let (warm, cold) = if rung(&env, "v") == "primed" { ("v", "w") } else { ("w", "v") };
+    eventually("the other says why it is not", || held_back(&env, cold).contains("COMFYD_PREFETCH_WARM"));
+    assert_eq!(use_once(&env, warm)["forked"], true);
+    env.json(&["pin", cold, "--rung", "primed"]);
+    eventually("who is pinned comes first", || rung(&env, cold) == "primed");
+    eventually("and takes the other's memory", || rung(&env, warm) == "realized");
+}
+
+#[test]
+fn a_running_version_gets_a_zygote_for_its_next_start() {
+    let env = idle("primed", &[]);
+    let plain = env.json(&["warm", "v"]);
+    assert!(plain["instance"]["forked"].is_null(), "{plain}");
+    eventually("its zygote waits", || env.json(&["show", "v"])["standing"]["zygote"].is_object());
+    assert_eq!(rung(&env, "v"), "running");
 }
 
 #[test]

@@ -48,6 +48,7 @@ mod two_daemons;
 mod versions;
 mod warm;
 mod wire;
+mod zygote;
 
 /// Each file of this directory is a module of this program, so that no test is forgotten.
 #[test]

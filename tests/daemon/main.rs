@@ -21,6 +21,8 @@ mod source_transfer;
 mod supervise;
 mod supervise_health;
 mod supervise_recorded;
+mod supervise_zygote;
+mod supervise_zygote_doubt;
 
 /// A file that is not declared above would be no test at all.
 #[test]

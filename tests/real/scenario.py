@@ -45,6 +45,7 @@ class Scenario:
             self.refused_workflow,
             self.look_around,
             self.warm_twice,
+            self.primed,
             self.killed_comfyui,
             self.killed_daemon,
             self.stop,
@@ -135,6 +136,11 @@ class Scenario:
     def warm_twice(self) -> None:
         """warm starts ComfyUI once, and finds it running then"""
         warm.warm_twice(self.product, VERSION)
+
+    def primed(self) -> None:
+        """a primed version starts from its zygote, and makes the same images"""
+        warm.primed(self.product, VERSION)
+        check_images(self._run("forked"))
 
     def killed_comfyui(self) -> None:
         """a ComfyUI that was killed between two jobs is started again for the next"""

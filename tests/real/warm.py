@@ -35,6 +35,20 @@ def warm_twice(product: Product, version: str) -> None:
     assert second["timings"]["total_ms"] < first["timings"]["start_ms"] / 10, (first, second)
 
 
+def primed(product: Product, version: str) -> None:
+    """Raises unless a version that idle time has primed starts from its zygote, in half of the time at most."""
+    product.answer("pin", version, "--rung", "primed")
+    standing = lambda: product.answer("status")["versions"]
+    wait_until(lambda: any(one.get("zygote") for one in standing()), limit_s=_START_S, what="a zygote")
+    product.answer("stop", version)
+    answer = product.answer("warm", version, limit_s=_START_S)
+    assert answer["instance"].get("forked"), answer
+    recorded = json.loads((product.volume / f"comfy-{version}/current/start.json").read_text())
+    took_ms, plain_ms = answer["timings"]["start_ms"], recorded["took_ms"]
+    print(f"     {took_ms / 1000:.1f} s from its zygote, {plain_ms / 1000:.1f} s plainly", flush=True)
+    assert took_ms < plain_ms / 2, (took_ms, plain_ms)
+
+
 def kill_comfyui(product: Product) -> None:
     """Kills ComfyUI as the kernel does when memory is short."""
     os.kill(instance(product)["state"]["pid"], signal.SIGKILL)

@@ -79,30 +79,16 @@ impl LiftError {
     }
 }
 
-/// What was learnt of a version on the way.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Learnt {
-    /// Bytes that had to be fetched.
-    pub bytes: Option<u64>,
-}
-
 impl Lifter {
     /// Lifts a version from one rung to a higher one. `ctx` is in the background. Cancel-safe: what is half
     /// done is gone on with by whoever does it next.
     ///
     /// # Errors
     /// What keeps it where it is, or on a rung between; it is as whole as it was.
-    pub async fn lift(
-        &self,
-        ctx: &Ctx,
-        target: &Target,
-        (from, to): (Rung, Rung),
-    ) -> Result<Learnt, LiftError> {
-        let mut learnt = Learnt::default();
+    pub async fn lift(&self, ctx: &Ctx, target: &Target, (from, to): (Rung, Rung)) -> Result<(), LiftError> {
         if from < to.min(Rung::Realized) {
             let request = self.request(target, to.min(Rung::Realized))?;
             let plan = realize::dry_run(ctx, &self.sources, &request).await.map_err(Error::from)?;
-            learnt.bytes = Some(bytes(&plan));
             self.check_room(&plan).await?;
             let realized = self.jobs.realize(ctx, request).await.map_err(Error::from)?;
             if to >= Rung::Realized {
@@ -118,7 +104,16 @@ impl Lifter {
             }
             _ => {}
         }
-        Ok(learnt)
+        Ok(())
+    }
+
+    /// Asks hosts how many bytes a version lacks. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the version cannot be pinned, or the disk cannot be looked at.
+    pub async fn weigh(&self, ctx: &Ctx, target: &Target) -> Result<u64, Error> {
+        let request = self.request(target, Rung::Realized)?;
+        Ok(bytes(&realize::dry_run(ctx, &self.sources, &request).await?))
     }
 
     /// Has a zygote of a realized version wait, with what its start reads in the page cache. Cancel-safe.

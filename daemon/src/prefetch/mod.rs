@@ -131,7 +131,16 @@ impl Prefetch {
     /// A version that is asked for has no sound spec.
     pub async fn plan(&self, asked: &[Target]) -> Result<PrefetchPlan, Error> {
         self.check(asked)?;
-        Ok(self.decide(asked).await.1.plan)
+        let (all, decision) = self.decide(asked).await;
+        let mut is_known = true;
+        for candidate in all.iter().filter(|candidate| !asked.is_empty() && candidate.row.bytes.is_none()) {
+            // Hosts are asked for those that people ask for. A version that cannot be weighed says so when it is lifted.
+            if let Ok(bytes) = self.shared.lifter.weigh(&Ctx::new(), &candidate.target).await {
+                self.learnt().weighed(&candidate.home, bytes);
+                is_known = false;
+            }
+        }
+        Ok(if is_known { decision.plan } else { self.decide(asked).await.1.plan })
     }
 
     /// Does now what [`Self::plan`] tells, in the background. What cannot be done is told for each version.
@@ -197,7 +206,8 @@ impl Prefetch {
     async fn decide(&self, asked: &[Target]) -> (Vec<Candidate>, Decision) {
         let (shared, asked) = (Arc::clone(&self.shared), asked.to_vec());
         let decide = move || {
-            let places = Places { ladder: &shared.ladder, targets: &shared.targets };
+            let places =
+                Places { ladder: &shared.ladder, targets: &shared.targets, supervisor: &shared.supervisor };
             let history = shared.history.snapshot();
             let mut learnt = shared.learnt.lock().unwrap_or_else(PoisonError::into_inner);
             let all = candidates(&places, &mut learnt, &history, now(), &asked);
@@ -228,14 +238,13 @@ impl Prefetch {
             if let Some(home) = zygotes.into_iter().min_by(|a, b| worth(a).total_cmp(&worth(b))) {
                 tracing::info!(home = %home.display(), "its zygote is ended: memory is needed");
                 self.learnt().lifted(&home, Err("memory is needed".to_owned()));
-                self.unprime(&home).await;
+                self.shared.supervisor.unprime(&home).await;
             }
         }
     }
 
     fn zygotes(&self) -> Vec<PathBuf> {
-        let _ = &self.shared.supervisor;
-        Vec::new()
+        self.shared.supervisor.zygotes().into_iter().map(|zygote| zygote.home).collect()
     }
 
     fn check(&self, asked: &[Target]) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use proto::method::{DoneLift, Target};
 use proto::plan::Problem;
 use proto::{ErrorKind, Rung};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// One thing to do.
@@ -50,11 +50,11 @@ impl Prefetch {
     }
 
     async fn step(&self, ctx: &Ctx, step: Step) -> Option<DoneLift> {
-        let Shared { lifter, .. } = &*self.shared;
+        let Shared { lifter, supervisor, .. } = &*self.shared;
         let began = Instant::now();
-        let (candidate, from, to, result) = match step {
+        let (candidate, from, result) = match step {
             Step::Unprime(home) => {
-                self.unprime(&home).await;
+                supervisor.unprime(&home).await;
                 return None;
             }
             Step::Pack(dir) => {
@@ -64,13 +64,13 @@ impl Prefetch {
             }
             Step::Prime(candidate) => {
                 let primed = lifter.prime(ctx, &candidate.target).await;
-                (candidate, Rung::Running, Rung::Running, primed.map(|()| None))
+                (candidate, Rung::Running, primed)
             }
             Step::Lift(candidate, to) => {
                 let from = candidate.row.standing.rung;
                 tracing::info!(version = %candidate.row.version_id, %from, %to, why = candidate.row.why, "lifting");
                 let lifted = lifter.lift(ctx, &candidate.target, (from, to)).await;
-                (candidate, from, to, lifted.map(|learnt| learnt.bytes))
+                (candidate, from, lifted)
             }
         };
         let told = self.learn(&candidate, result, began)?;
@@ -79,7 +79,7 @@ impl Prefetch {
             version_id: candidate.row.version_id.clone(),
             home: candidate.row.home.clone(),
             from,
-            to: if told.is_none() { to } else { stands },
+            to: stands,
             took_ms: millis(began.elapsed()),
             problem: told,
         })
@@ -90,20 +90,20 @@ impl Prefetch {
     fn learn(
         &self,
         candidate: &Candidate,
-        result: Result<Option<u64>, LiftError>,
+        result: Result<(), LiftError>,
         began: Instant,
     ) -> Option<Option<Problem>> {
         let mut learnt = self.learnt();
         match result {
-            Ok(bytes) => {
-                if let Some(bytes) = bytes {
-                    learnt.weighed(&candidate.home, bytes);
-                }
+            Ok(()) => {
                 learnt.lifted(&candidate.home, Ok(began.elapsed()));
                 Some(None)
             }
             Err(error) if error.kind() == ErrorKind::Cancelled => None,
             Err(error) => {
+                if let LiftError::Disk { needed, .. } = error {
+                    learnt.weighed(&candidate.home, needed);
+                }
                 let text = chain(&error);
                 tracing::warn!(version = %candidate.row.version_id, error = text, "not lifted as far as planned");
                 learnt.lifted(&candidate.home, Err(text.clone()));
@@ -151,11 +151,6 @@ impl Prefetch {
         let (ladder, target) = (self.shared.ladder.clone(), candidate.target.clone());
         let looked = tokio::task::spawn_blocking(move || ladder.look(&target)).await;
         looked.ok().and_then(Result::ok).map_or(Rung::Unknown, |known| known.standing.rung)
-    }
-
-    #[allow(clippy::unused_async, reason = "a process is to end")]
-    pub(super) async fn unprime(&self, home: &Path) {
-        let _ = (&self.shared.supervisor, home);
     }
 }
 

@@ -8,6 +8,7 @@ use super::rungs::Start;
 use super::targets::Targets;
 use super::watch::News;
 use crate::realize::record::Record;
+use crate::supervise::Supervisor;
 use proto::method::Target;
 use proto::plan::{ModelAction, PackagesAction, Plan};
 use proto::{Rung, VersionId};
@@ -150,6 +151,7 @@ fn pause(times: u32) -> Duration {
 pub(super) struct Places<'a> {
     pub(super) ladder: &'a Ladder,
     pub(super) targets: &'a Targets,
+    pub(super) supervisor: &'a Supervisor,
 }
 
 /// Looks at all versions that idle time may lift, or at those that `asked` names and no others. Those without a
@@ -195,7 +197,8 @@ fn wanted(places: &Places<'_>, learnt: &Learnt, ranked: &[Likely]) -> Vec<Target
     let environment = pins.list(|_| Some(PathBuf::new())).into_iter().filter(|pin| pin.by_environment);
     let by_id = environment.map(|pin| pin.version_id).chain(learnt.news.keys().cloned());
     let likely = ranked.iter().take(MOST).map(|likely| likely.version.clone());
-    let by_id = by_id.chain(likely).map(|id| places.targets.of(&id));
+    let zygotes = places.supervisor.zygotes().into_iter().map(|zygote| zygote.version_id);
+    let by_id = by_id.chain(zygotes).chain(likely).map(|id| places.targets.of(&id));
     let mut seen = HashSet::new();
     by_calls.chain(by_id).filter(|target| seen.insert(target.clone())).collect()
 }

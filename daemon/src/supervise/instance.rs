@@ -310,6 +310,8 @@ impl Owner {
         tracing::info!(version = %running.record.version_id, "ComfyUI restarts itself");
         running.log_start = watch.log_end();
         running.record.start_ms = None;
+        // What it is now was executed.
+        (running.record.forked, running.patience) = (false, Duration::MAX);
         running.write_record().await;
         self.end_serving(Ended::by_itself("ComfyUI restarted itself", Vec::new()));
         self.load(running, Vec::new(), 0, true);

@@ -8,6 +8,7 @@ main.py …` would have been: command line and environment (also as the system s
 import ctypes
 import gc
 import importlib
+import importlib.machinery
 import json
 import mmap
 import os
@@ -18,6 +19,10 @@ import sys
 import time
 import types
 
+with open("/proc/self/environ", "rb") as file:
+    GIVEN = {os.fsdecode(pair).partition("=")[0] for pair in file.read().split(b"\0")}
+# What Python itself sets when it begins, such as `LC_CTYPE`.
+BY_PYTHON = {name: value for name, value in os.environ.items() if name not in GIVEN}
 SIGNALS = {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
@@ -187,7 +192,7 @@ def become(message, log, said):
         if handler is not None and signal.getsignal(number) != handler:
             signal.signal(number, handler)
     os.environ.clear()
-    os.environ.update(message["environ"])
+    os.environ.update({**message["environ"], **BY_PYTHON})
     argv = message["argv"]
     sys.orig_argv, sys.argv = argv, argv[1:]
     program = argv[1]
@@ -205,7 +210,6 @@ def run(program):
     """Executes a file as `__main__`."""
     with open(program, "rb") as file:
         code = compile(file.read(), program, "exec")
-    this = sys.modules["__main__"]
     module = types.ModuleType("__main__")
     module.__dict__.update(
         __file__=program,
@@ -213,6 +217,10 @@ def run(program):
         __builtins__=sys.modules["builtins"],
         __loader__=importlib.machinery.SourceFileLoader("__main__", program),
     )
+    if "__annotations__" in globals():
+        # As every `__main__` has before Python 3.14.
+        module.__annotations__ = {}
+    # This file's own names live on in the frames that call this.
     sys.modules["__main__"] = module
     try:
         exec(code, module.__dict__)  # noqa: S102
@@ -222,10 +230,6 @@ def run(program):
         # Without the frames of this file.
         sys.excepthook(type(error), error, error.__traceback__.tb_next)
         sys.exit(1)
-    finally:
-        # This file's names live as long as the process.
-        module.__dict__.setdefault("__spec__", None)
-        sys.modules.setdefault("_comfyd_zygote", this)
 
 
 class Map(ctypes.Structure):

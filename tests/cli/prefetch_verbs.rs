@@ -31,7 +31,7 @@ fn each_step_of_a_version_is_a_rung_and_says_why_it_is_no_higher() {
     let mut spec = env.spec();
     spec["models"] = json!([{ "source": env.model("/a.safetensors"), "target_subdir": "loras" }]);
     env.write_spec("v", &spec);
-    assert_eq!(standing(&env, "v"), at("unknown", "it was never pinned"));
+    assert_eq!(standing(&env, "v"), at("unknown", "it was never resolved"));
     env.json(&["resolve", "v"]);
     let (rung, why) = standing(&env, "v");
     assert_eq!(rung, "resolved");
@@ -55,7 +55,7 @@ fn each_step_of_a_version_is_a_rung_and_says_why_it_is_no_higher() {
     spec["models"] = json!([]);
     env.write_spec("v", &spec);
     env.json(&["show", "v"]);
-    assert_eq!(standing(&env, "v"), at("unknown", "its spec changed since it was pinned"));
+    assert_eq!(standing(&env, "v"), at("unknown", "its spec changed since it was resolved"));
 }
 
 #[test]

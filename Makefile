@@ -50,7 +50,7 @@ demo: tools release ## the same for a person to watch: everything goes into demo
 .PHONY: bench
 bench: tools dist ## the figures of mission and README: `make bench ONLY=ready` for a part
 	$(CARGO) build -p support --bin file-host --profile dist
-	$(CARGO) build -p comfyd --example repositories --example latency --profile dist
+	$(CARGO) build -p comfyd --example repositories --example latency --example prefetch --profile dist
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lint

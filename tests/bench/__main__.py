@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, idle, ready, start, warm
+from . import binaries, fetch, first_image, idle, prefetch, ready, start, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "idle", "ready", "start", "warm")
+_SECTIONS = ("binaries", "fetch", "first-image", "idle", "prefetch", "ready", "start", "warm")
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
     if "fetch" in sections:
         extent = fetch.Extent(options.runs or 5, options.size, options.kills)
         fetch.measure(options.programs, product.place, server, extent)
+    if "prefetch" in sections:
+        prefetch.measure(options.programs)
     if "warm" in sections:
         warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
     if "idle" in sections:

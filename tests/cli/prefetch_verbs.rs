@@ -140,3 +140,47 @@ fn the_environment_pins_and_only_it_takes_that_back() {
     assert_eq!(taken["rung"], "primed");
     assert!(taken["warnings"][0].as_str().unwrap().contains("COMFYD_PINNED"), "{taken}");
 }
+
+#[test]
+fn a_plan_tells_how_far_and_why_and_does_nothing() {
+    let env = machine();
+    env.write_spec("v", &env.spec());
+    let answer = env.json(&["prefetch", "--plan", "v"]);
+    let lift = &answer["plan"]["lifts"][0];
+    assert_eq!((&lift["version_id"], &lift["from"]), (&json!("v"), &json!("unknown")), "{answer}");
+    assert!(matches!(lift["to"].as_str(), Some("realized" | "primed")), "{answer}");
+    assert_eq!((&answer["done"], &answer["plan"]["budgets"]["rung"]), (&json!([]), &json!("primed")));
+    assert!(answer["plan"]["idle"].as_str().unwrap().contains("off"), "{answer}");
+    assert_eq!(standing(&env, "v").0, "unknown", "nothing was done");
+    let shown = env.comfyctl(&["prefetch", "--plan", "v"]).stdout;
+    assert!(shown.starts_with("VERSION  FROM     TO"), "{shown}");
+    assert!(shown.contains("nothing is done by itself: "), "{shown}");
+    assert_eq!(env.json(&["prefetch", "--plan"])["plan"]["lifts"], json!([]), "idle time is off");
+}
+
+#[test]
+fn a_named_version_is_lifted_at_once_even_where_idle_time_is_off() {
+    let env = machine();
+    env.write_spec("v", &env.spec());
+    let answer = env.json(&["prefetch", "v"]);
+    let done = answer["done"].as_array().unwrap();
+    assert_eq!(done.first().unwrap()["from"], "unknown", "{answer}");
+    assert!(done.iter().all(|lift| lift.get("problem").is_none()), "{answer}");
+    assert_eq!(standing(&env, "v").0, "realized", "{answer}");
+    assert_eq!(env.json(&["realize", "v"])["outcome"], "ready");
+}
+
+#[test]
+fn a_lift_that_fails_is_told_with_its_kind() {
+    let env = machine();
+    let mut spec = env.spec();
+    spec["models"] = json!([{ "source": env.files.url("/gone.safetensors"), "target_subdir": "loras" }]);
+    env.write_spec("v", &spec);
+    let ended = env.comfyctl(&["prefetch", "v", "--json"]);
+    let answer = ended.json();
+    let problem = &answer["done"].as_array().unwrap().last().unwrap()["problem"];
+    assert!(problem["message"].as_str().unwrap().contains("gone.safetensors"), "{answer}");
+    assert_eq!((&problem["kind"], ended.status), (&json!("not_found"), Some(4)), "{answer}");
+    let (rung, why) = standing(&env, "v");
+    assert!(rung < "running".to_owned() && why.contains("gone.safetensors"), "{rung}: {why}");
+}

@@ -140,12 +140,12 @@ impl Shared {
 
 /// Writes what is noted, until `stop` is cancelled and the last entry is written.
 async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut failed = false;
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = shared.noted.notified() => {}
-        }
+    let (mut failed, mut ends) = (false, false);
+    while !ends {
+        ends = tokio::select! {
+            () = stop.cancelled() => true,
+            () = shared.noted.notified() => false,
+        };
         let writer = Arc::clone(&shared);
         let Ok(written) = tokio::task::spawn_blocking(move || writer.write()).await else { continue };
         match &written {
@@ -195,3 +195,6 @@ fn read(path: &Path) -> Kept {
     kept.lines = Some(lines).filter(|_| damaged == 0);
     kept
 }
+
+#[cfg(test)]
+mod tests;

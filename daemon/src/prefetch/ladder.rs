@@ -11,7 +11,6 @@ use crate::source::Sources;
 use crate::store::places::Home;
 use crate::store::specs::{self, Loaded};
 use crate::supervise::{Supervisor, ZygoteInfo};
-use jiff::Timestamp;
 use proto::VersionId;
 use proto::method::{InstanceInfo, PrefetchPlan, Standing, Target, VersionStanding, Zygote};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -252,21 +251,22 @@ impl Drop for Work {
 impl Alive {
     fn all(supervisor: &Supervisor) -> Self {
         let instances = supervisor.instances().into_iter().map(|info| (PathBuf::from(&info.home), info));
-        let zygotes = supervisor.zygotes().into_iter().map(told);
+        let zygotes = supervisor.zygotes().into_iter().map(|info| (info.home.clone(), told(info)));
         Self { instances: instances.collect(), zygotes: zygotes.collect() }
     }
 
     fn one(supervisor: &Supervisor, home: &Path) -> Self {
         let instances = supervisor.find(home).map(|info| (home.to_owned(), info));
-        let zygote = supervisor.zygotes().into_iter().find(|zygote| zygote.home == home).map(told);
-        Self { instances: instances.into_iter().collect(), zygotes: zygote.into_iter().collect() }
+        let zygotes = supervisor.zygotes().into_iter().filter(|info| info.home == home);
+        let zygotes = zygotes.map(|info| (home.to_owned(), told(info)));
+        Self { instances: instances.into_iter().collect(), zygotes: zygotes.collect() }
     }
 }
 
-/// A zygote as people are told of it: its home, its generation, and the rest.
-fn told(zygote: ZygoteInfo) -> (PathBuf, (String, Zygote)) {
-    let ZygoteInfo { home, generation, pid, pss_bytes, since, .. } = zygote;
-    let for_ms = Timestamp::now().duration_since(since).as_millis();
-    let for_ms = u64::try_from(for_ms).unwrap_or_default();
-    (home, (generation, Zygote { pid, pss_bytes, for_ms }))
+/// A zygote as clients are told of it, and the generation that it has imported.
+fn told(info: ZygoteInfo) -> (String, Zygote) {
+    let waits = jiff::Timestamp::now().duration_since(info.since);
+    // A clock that was set back makes it no older than it is.
+    let for_ms = u64::try_from(waits.as_millis()).unwrap_or(0);
+    (info.generation, Zygote { pid: info.pid, pss_bytes: info.pss_bytes, for_ms })
 }

@@ -274,3 +274,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
     let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
     Some((found.ino(), found.size(), modified, changed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,8 +208,8 @@ impl Prepared {
     /// Returns what a zygote makes it of; none where its command line is no text.
     fn child(&self) -> Option<Child> {
         let program = self.command.program.to_str()?.to_owned();
-        let args = self.command.args.iter().map(|arg| arg.to_str().map(str::to_owned));
-        let argv = [Some(program)].into_iter().chain(args).collect::<Option<_>>()?;
+        let rest = self.command.args.iter().map(|arg| arg.to_str().map(str::to_owned));
+        let argv = [Some(program)].into_iter().chain(rest).collect::<Option<_>>()?;
         Some(Child { argv, env: self.command.env.clone(), log: self.file.try_clone().ok()? })
     }
 

@@ -42,7 +42,7 @@ pub enum Primed {
 
 /// What came of one attempt.
 enum Attempt {
-    Waits(Process, Wire),
+    Waits(Box<(Process, Wire)>),
     Unfit(String),
     Fails(String),
 }
@@ -70,8 +70,8 @@ pub(super) async fn prime(
     for _ in 0..ATTEMPTS {
         let skip = zygotes.unfit().get(&launch.generation_dir).cloned().unwrap_or_default();
         match attempt(supervisor, ctx, (&launch, &tree), (&record, skip)).await? {
-            Attempt::Waits(process, wire) => {
-                let info = settle(supervisor, &launch, tree, (process, wire)).await;
+            Attempt::Waits(zygote) => {
+                let info = settle(supervisor, &launch, tree, *zygote).await;
                 return Ok(Primed::Waits(info));
             }
             Attempt::Unfit(name) => {
@@ -115,7 +115,7 @@ async fn attempt(
         }
     };
     Ok(match told {
-        Ok(Some(Told::Primed { .. })) => Attempt::Waits(process, wire),
+        Ok(Some(Told::Primed { .. })) => Attempt::Waits(Box::new((process, wire))),
         Ok(Some(Told::Unfit { unfit })) => Attempt::Unfit(unfit),
         Ok(Some(Told::Cannot { cannot })) => Attempt::Fails(cannot),
         Ok(Some(other)) => Attempt::Fails(format!("its zygote says {other:?}")),

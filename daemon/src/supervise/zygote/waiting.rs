@@ -42,7 +42,7 @@ impl Waiting {
                 () = end.cancelled() => break None,
                 status = self.process.wait() => break Some(format!("{status:?}")),
                 told = self.wire.next() => match told {
-                    Ok(Some(told)) => self.hear(told),
+                    Ok(Some(told)) => self.hear(&told),
                     Ok(None) => break Some("it hung up".to_owned()),
                     Err(error) => break Some(error.to_string()),
                 },
@@ -67,11 +67,11 @@ impl Waiting {
         self.end().await;
     }
 
-    fn hear(&self, told: Told) {
+    fn hear(&self, told: &Told) {
         if let Told::Ended { ended, status } = told
-            && let Some(child) = self.children.get(&ended)
+            && let Some(child) = self.children.get(ended)
         {
-            child.send_replace(Some(status));
+            child.send_replace(Some(*status));
         }
     }
 
@@ -83,7 +83,7 @@ impl Waiting {
         let pid = loop {
             match self.wire.next().await? {
                 Some(Told::Forked { forked }) => break forked,
-                Some(told) => self.hear(told),
+                Some(told) => self.hear(&told),
                 None => return Err(std::io::Error::other("it hung up")),
             }
         };

@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, prefetch, ready, start, warm
+from . import binaries, fetch, first_image, idle, prefetch, ready, start, volume, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "prefetch", "ready", "start", "warm")
+_SECTIONS = ("binaries", "fetch", "first-image", "idle", "prefetch", "ready", "start", "volume", "warm")
 
 
 def main() -> None:
@@ -44,11 +44,13 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         prefetch.measure(options.programs)
     if "warm" in sections:
         warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
+    if "idle" in sections:
+        idle.measure(options.programs, product.place, server, options.runs or 5)
     if "start" in sections:
         first_image.publish(server)
         with Product(options.programs, product.place / "start") as starting:
             start.measure(starting, server, options.runs or 3)
-    if not {"first-image", "ready"} & set(sections):
+    if not {"first-image", "ready", "volume"} & set(sections):
         return
     if "start" not in sections:
         first_image.publish(server)
@@ -58,6 +60,8 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         first_image.realize(product, server)
     if "ready" in sections:
         ready.measure(product, first_image.VERSION)
+    if "volume" in sections:
+        volume.measure(product, first_image.VERSION)
     product.answer("shutdown")
 
 
@@ -74,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--place", type=Path, default=CHECKOUT / ".cache/bench", help="where to work: 25 GB")
     options = parser.parse_args()
     options.programs, options.place = options.programs.resolve(), options.place.resolve()
-    needed = ("comfyctl", "comfyd", *(["file-host"] if "fetch" in (options.only or _SECTIONS) else []))
+    needed = ("comfyctl", "comfyd", *(["file-host"] if {"fetch", "idle"} & set(options.only or _SECTIONS) else []))
     for program in needed:
         if not (options.programs / program).exists():
             parser.error(f"`{options.programs / program}` is not there: `make dist` makes it")

@@ -43,6 +43,8 @@ class Product:
             "COMFYD_SOCKET": str(self._short / "comfyd.sock"),
             "COMFYD_BIN": str(programs / "comfyd"),
             "NO_COLOR": "1",
+            # What a daemon does by itself would be in the figures of others.
+            "COMFYD_PREFETCH": "off",
             **uv(),
             **variables,
         }

@@ -9,6 +9,7 @@ import os
 import sys
 
 VARIABLE = "COMFYD_RECORD"
+SECRETS = ("TOKEN", "KEY", "SECRET", "PASS", "CREDENTIAL", "AUTH", "COOKIE")
 
 
 def _begin():
@@ -66,7 +67,9 @@ class _Record:
     def _changes(self):
         now = dict(os.environ)
         changed = {name: value for name, value in now.items() if self.before.get(name) != value}
-        return {**changed, **{name: None for name in self.before if name not in now}}
+        changed.update({name: None for name in self.before if name not in now})
+        # What nodes took from files of their own is not comfyd's to write down.
+        return {name: value for name, value in changed.items() if not any(word in name.upper() for word in SECRETS)}
 
     def _write(self):
         import json
@@ -95,7 +98,8 @@ class _Record:
                 came_with.setdefault(last, []).append(path)
         mapped = {*libraries, *(path for path, loaded in self.opened.items() if loaded)}
         nodes = os.path.join(self.generation, "ComfyUI", "custom_nodes")
-        checkouts = [os.path.realpath(entry.path) for entry in os.scandir(nodes)]
+        entries = os.scandir(nodes) if os.path.isdir(nodes) else ()
+        checkouts = [os.path.realpath(entry.path) for entry in entries]
         (inside,) = _below(self.generation)
         places = _below(self.generation, sys.prefix, sys.base_prefix, *checkouts)
         for first in [None, *self.opened]:

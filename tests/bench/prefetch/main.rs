@@ -37,7 +37,8 @@ fn main() {
     );
     println!("then how much of what was fetched was never used, and what was fetched per use");
     for trace in TRACES {
-        println!("\n{}", trace.name);
+        let goal = if trace.is_lawful { ", goal: 0.9 of the oracle" } else { "" };
+        println!("\n{}{goal}", trace.name);
         for (name, way) in WAYS {
             if let Some(figures) = Figures::mean(&trace, way, seeds, length) {
                 println!("  {name:<12} {figures}");
@@ -121,7 +122,9 @@ fn replay(predict: &mut dyn Predict, clearly: f64, uses: &[Use]) -> Figures {
     for next in uses {
         let likely = predict.likely(before.map_or(0, |before| before.at.max(next.at - AHEAD_S)));
         worth.fill(0.0);
-        likely.iter().for_each(|it| worth[number(&it.version)] = it.probability);
+        for it in &likely {
+            worth[number(&it.version)] = it.probability;
+        }
         for ((budget, warm), figure) in BUDGETS.into_iter().zip(&mut warm).zip(&mut figures.0) {
             for wanted in likely.iter().take(budget) {
                 let wanted = number(&wanted.version);
@@ -130,8 +133,8 @@ fn replay(predict: &mut dyn Predict, clearly: f64, uses: &[Use]) -> Figures {
                 let least = least.min_by(|a, b| worth[*a].total_cmp(&worth[*b]));
                 let leaves = least.filter(|_| warm.len() == budget);
                 if warm.iter().all(|warm| warm.version != wanted) && leaves.is_none_or(is_better) {
-                    let used = before.is_some_and(|before| before.version == wanted);
-                    lift(warm, Warm { version: wanted, used }, leaves, figure);
+                    let is_warm = before.is_some_and(|before| before.version == wanted);
+                    lift(warm, Warm { version: wanted, used: is_warm }, leaves, figure);
                 }
             }
             if let Some(hit) = warm.iter_mut().find(|warm| warm.version == next.version) {

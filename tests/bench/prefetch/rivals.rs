@@ -7,16 +7,16 @@ use comfyd::prefetch::predict::{Likely, Predict};
 
 /// Keeps the versions that were used last.
 #[derive(Default)]
-pub struct Lru(Vec<usize>);
+pub(crate) struct Lru(Vec<usize>);
 
 /// Keeps the versions that were used most; of two alike the one used later.
-pub struct Lfu([u32; VERSIONS], Lru);
+pub(crate) struct Lfu([u32; VERSIONS], Lru);
 
 /// Keeps those that followed the last version most, then those that were used most.
-pub struct Markov([[u32; VERSIONS]; VERSIONS], Lfu);
+pub(crate) struct Markov([[u32; VERSIONS]; VERSIONS], Lfu);
 
 /// Knows the law that the dice obey, and not the dice.
-pub struct Oracle<'a>(pub &'a [Use]);
+pub(crate) struct Oracle<'a>(pub(crate) &'a [Use]);
 
 impl Default for Lfu {
     fn default() -> Self {

@@ -1,29 +1,29 @@
 //! Histories of uses, each drawn from a law of its own by dice that a seed makes.
 
 /// How many versions there are.
-pub const VERSIONS: usize = 30;
+pub(crate) const VERSIONS: usize = 30;
 
 /// One use.
-pub struct Use {
+pub(crate) struct Use {
     /// When, in seconds.
-    pub at: i64,
+    pub(crate) at: i64,
     /// Which version, by its number.
-    pub version: usize,
+    pub(crate) version: usize,
     /// How likely each version was, by the law; empty where there is none.
-    pub law: Vec<f64>,
+    pub(crate) law: Vec<f64>,
 }
 
 /// A kind of history.
-pub struct Trace {
+pub(crate) struct Trace {
     /// What it is called.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether its law holds for long enough to be learnt: then a goal compares with the oracle.
-    pub is_lawful: bool,
+    pub(crate) is_lawful: bool,
     draw: fn(&mut Dice, usize) -> Vec<Use>,
 }
 
 /// All of them.
-pub const TRACES: [Trace; 6] = [
+pub(crate) const TRACES: [Trace; 6] = [
     Trace { name: "Zipf", is_lawful: true, draw: favourites },
     Trace { name: "Markov chain", is_lawful: true, draw: chain },
     Trace { name: "day and night", is_lawful: true, draw: day_and_night },
@@ -34,13 +34,13 @@ pub const TRACES: [Trace; 6] = [
 
 impl Trace {
     /// Draws so many uses.
-    pub fn draw(&self, seed: u64, length: usize) -> Vec<Use> {
+    pub(crate) fn draw(&self, seed: u64, length: usize) -> Vec<Use> {
         (self.draw)(&mut Dice(seed), length)
     }
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers on every machine.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -99,7 +99,9 @@ fn law(order: &[usize], shares: &[f64]) -> Vec<f64> {
 /// Leaves `share` of a law to all versions alike.
 fn blur(law: &mut [f64], share: f64) {
     let even = share / f64::from(u32::try_from(law.len()).unwrap());
-    law.iter_mut().for_each(|cell| *cell = *cell * (1.0 - share) + even);
+    for cell in law {
+        *cell = *cell * (1.0 - share) + even;
+    }
 }
 
 /// Draws uses, each from the law that `law` gives for its number and time, and for the version before.
@@ -167,7 +169,9 @@ fn releases(dice: &mut Dice, length: usize) -> Vec<Use> {
     uses(dice, length, |_, number, _, _| {
         let mut law = law(&order, &shares);
         for release in 0..number * 4 / length {
-            law.iter_mut().for_each(|share| *share /= 2.0);
+            for share in &mut law {
+                *share /= 2.0;
+            }
             law[order[12 + release]] += 0.5;
         }
         law

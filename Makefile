@@ -49,8 +49,8 @@ demo: tools release ## the same for a person to watch: everything goes into demo
 
 .PHONY: bench
 bench: tools dist ## the figures of mission and README: `make bench ONLY=ready` for a part
-	$(CARGO) build -p support --bin file-host --profile dist
-	$(CARGO) build -p comfyd --example repositories --example latency --example prefetch --profile dist
+	$(CARGO) build -p support --bin file-host --bin slow-volume --profile dist
+	$(CARGO) build -p comfyd --example repositories --example latency --example prefetch --example boot --profile dist
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lint

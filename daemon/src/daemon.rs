@@ -85,7 +85,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     let supervisor = supervisor(&config, boot.clone());
     let starter = Starter::new(sources.clone(), jobs.clone(), supervisor.clone());
     let ladder = Ladder::new(sources.clone(), supervisor.clone());
-    let lifter = Lifter { sources: sources.clone(), jobs: jobs.clone(), starter: starter.clone(), boot };
+    let lifter =
+        Lifter { sources: sources.clone(), jobs: jobs.clone(), starter: starter.clone(), boot: boot.clone() };
     let prefetch = Prefetch::new((lifter, ladder.clone(), supervisor.clone()), &tasks, work.clone());
     let (http, foreground) = (sources.http.clone(), jobs.foreground().clone());
     let daemon = Arc::new(Daemon {
@@ -104,11 +105,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     end_orphans(CHILD_OF, &config.socket.display().to_string()).await;
     // Before anyone can ask for a start: what runs already is not started beside itself.
     daemon.supervisor.adopt().await;
-    let sweep = Arc::clone(&daemon);
+    let (sweep, shadows) = (Arc::clone(&daemon), boot.clone());
     // Nobody waits for it: what is left costs space only.
     tasks.spawn_blocking(move || {
         sweep_all(&sweep.config);
         sweep.sources.git.sweep();
+        shadows.tidy();
     });
     tasks.spawn(keep_tidy(Arc::clone(&daemon), tasks.clone(), work.clone()));
     if config.prefetch.until.is_some() {
@@ -126,6 +128,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
     bounded("workflows", daemon.workflows.ended()).await;
     bounded("realizes", daemon.jobs.ended()).await;
     bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
+    bounded("reading ahead", boot.shutdown()).await;
     bounded("connections", server.ended()).await;
     tasks.close();
     bounded("signal handlers", tasks.wait()).await;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// Nothing is known but its spec, or its spec changed since it was pinned.
+    /// Nothing is known but its spec, or its spec changed since its lock was made.
     #[default]
     Unknown,
     /// Pinned: a lock belongs to its spec.

@@ -13,9 +13,9 @@ from tests.real.comfyui import CHECKOUT
 from tests.real.product import Product
 from tests.real.server import Server
 
-from . import binaries, fetch, first_image, idle, prefetch, ready, start, warm
+from . import binaries, fetch, first_image, idle, prefetch, ready, start, volume, warm
 
-_SECTIONS = ("binaries", "fetch", "first-image", "idle", "prefetch", "ready", "start", "warm")
+_SECTIONS = ("binaries", "fetch", "first-image", "idle", "prefetch", "ready", "start", "volume", "warm")
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         first_image.publish(server)
         with Product(options.programs, product.place / "start") as starting:
             start.measure(starting, server, options.runs or 3)
-    if not {"first-image", "ready"} & set(sections):
+    if not {"first-image", "ready", "volume"} & set(sections):
         return
     if "start" not in sections:
         first_image.publish(server)
@@ -60,6 +60,8 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         first_image.realize(product, server)
     if "ready" in sections:
         ready.measure(product, first_image.VERSION)
+    if "volume" in sections:
+        volume.measure(product, first_image.VERSION)
     product.answer("shutdown")
 
 

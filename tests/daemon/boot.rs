@@ -215,6 +215,10 @@ async fn an_image_that_is_not_of_what_the_volume_holds_is_not_used() {
     assert!(matches!(boot.pack(&Ctx::new(), &dir).await.unwrap(), Packed::Written { .. }));
     let tree = boot.tree(&dir).await;
     assert_eq!(fs::read(tree.join("ComfyUI/main.py")).unwrap(), b"changed");
+    let module = dir.join(SITE).join("pkg/__init__.py");
+    fs::File::options().write(true).open(&module).unwrap().set_modified(SystemTime::now()).unwrap();
+    assert_ne!(boot.tree(&dir).await, dir, "modules are looked at while nobody waits");
+    assert!(matches!(boot.pack(&Ctx::new(), &dir).await.unwrap(), Packed::Written { .. }));
     fs::write(dir.join(SITE).join("pkg/new.py"), "").unwrap();
     assert_eq!(boot.tree(&dir).await, dir, "a package was changed");
     boot.shutdown().await;
@@ -243,7 +247,7 @@ async fn shadows_keep_to_their_budget_and_go_when_nobody_needs_them() {
     // Of a generation that is gone: when nobody who was given it may still start from it.
     let given = machine.boot(budget);
     assert_eq!(given.tree(&two).await, second);
-    fs::remove_dir_all(machine.dir.path().join("below/generations/g2")).unwrap();
+    fs::remove_dir_all(&two).unwrap();
     machine.boot(budget).tidy();
     assert_eq!(machine.shadows(), [second]);
     drop(given);

@@ -10,6 +10,7 @@ use support::comfyui::site_packages;
 const LOOKS: &str = "
 import os, subprocess, sys
 os.environ['SET_BY_NODE'] = 'yes'
+os.environ['NODE_API_KEY'] = 'hush'
 import heavy
 seen = [name for name in os.environ if 'RECORD' in name or name == 'PYTHONPATH']
 child = subprocess.run(['env'], capture_output=True, text=True).stdout

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::spawn_blocking;
 
 /// Bytes of one piece.
-const PIECE: u64 = 1 << 20;
+const PIECE: usize = 1 << 20;
 
 /// Pieces that are read at once: with 128 KiB a request, enough for 600 MB/s at five milliseconds.
 const AT_ONCE: usize = 24;
@@ -80,8 +80,8 @@ fn pieces(wanted: Wanted) -> Vec<Piece> {
     let (path, file) = (Arc::from(wanted.path), Arc::new(OnceLock::new()));
     let cut = |part: Part| {
         let end = part.offset.saturating_add(part.length);
-        let starts = (part.offset..end).step_by(PIECE as usize);
-        starts.map(move |offset| Part { offset, length: PIECE.min(end - offset) })
+        let starts = (part.offset..end).step_by(PIECE);
+        starts.map(move |offset| Part { offset, length: (PIECE as u64).min(end - offset) })
     };
     let piece = |part| Piece { path: Arc::clone(&path), file: Arc::clone(&file), part };
     parts.into_iter().flat_map(cut).map(piece).collect()
@@ -90,7 +90,7 @@ fn pieces(wanted: Wanted) -> Vec<Piece> {
 impl Piece {
     fn read(self) -> u64 {
         thread_local! {
-            static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE as usize]);
+            static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
         }
         let Some(file) = self.file.get_or_init(|| File::open(&self.path).ok()) else { return 0 };
         BUFFER.with_borrow_mut(|buffer| {
@@ -115,9 +115,9 @@ mod tests {
     async fn whole_files_and_parts_are_read_and_what_is_not_there_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        let size = 2 * PIECE + 5;
-        std::fs::write(&path, vec![1; usize::try_from(size).unwrap()]).unwrap();
-        let part = Part { offset: 2 * PIECE, length: PIECE };
+        std::fs::write(&path, vec![1; 2 * PIECE + 5]).unwrap();
+        let piece = PIECE as u64;
+        let part = Part { offset: 2 * piece, length: piece };
         let wanted = || {
             vec![
                 Wanted::whole(dir.path().join("none")),
@@ -126,9 +126,9 @@ mod tests {
                 Wanted { path: path.clone(), parts: vec![part] },
             ]
         };
-        assert_eq!(read(&Ctx::new(), wanted(), u64::MAX).await, size + 5);
+        assert_eq!(read(&Ctx::new(), wanted(), u64::MAX).await, 2 * piece + 10);
         let some = read(&Ctx::new(), wanted(), 1).await;
-        assert_eq!(some, PIECE, "no more is asked for than may be");
+        assert_eq!(some, piece, "no more is asked for than may be");
         let ctx = Ctx::new();
         ctx.cancel.cancel();
         assert_eq!(read(&ctx, wanted(), u64::MAX).await, 0);

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
 const MAGIC: &[u8; 16] = b"comfyd-start-1\r\n";
-const FOOTER: u64 = 64;
+const FOOTER: usize = 64;
 
 /// Files whose frame has so many bytes begin a new one.
 pub(super) const FRAME: usize = 1 << 20;
@@ -137,8 +137,8 @@ impl Image {
             file => file.map_err(io)?,
         };
         let size = file.metadata().map_err(io)?.len();
-        let at = size.checked_sub(FOOTER).ok_or_else(|| damaged("it is too short"))?;
-        let mut footer = [0; FOOTER as usize];
+        let at = size.checked_sub(FOOTER as u64).ok_or_else(|| damaged("it is too short"))?;
+        let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, at).map_err(io)?;
         let (place, rest) = footer.split_at(16);
         let (sha256, magic) = rest.split_at(32);

@@ -25,7 +25,7 @@ const KEPT: &[&str] = &["custom_nodes", "models", "input", "output", "user", "te
 
 /// Python's own places for compiled modules. They grow whenever a module is imported for the first time, which takes
 /// nothing away from what was packed.
-const COMPILED: &str = "__pycache__";
+pub(super) const COMPILED: &str = "__pycache__";
 
 /// What becomes of a generation's tree.
 #[derive(Debug, Default)]
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
             self.wanted.push(path);
             return Ok(());
         }
-        let target = if kind.is_symlink() { self.target(&path, &entry.path())? } else { None };
+        let target = if kind.is_symlink() { target(&path, &entry.path())? } else { None };
         self.links.push(Link { path, target });
         Ok(())
     }
@@ -181,28 +181,29 @@ impl<'a> Walk<'a> {
         if let Some((dir, compiled)) = path.rsplit_once(&format!("/{COMPILED}/")) {
             // `module.cpython-312.pyc`, PEP 3147: of a source that was read, whichever of the two was.
             let source = format!("{dir}/{}.py", compiled.split('.').next().unwrap_or(compiled));
-            return name.ends_with(".pyc") && (self.used.contains(&*source) || self.used.contains(path));
+            return Path::new(name).extension().is_some_and(|end| end == "pyc")
+                && (self.used.contains(&*source) || self.used.contains(path));
         }
         self.used.contains(path)
             || [".py", ".pth"].iter().any(|end| name.ends_with(end))
             || ["pyvenv.cfg", "METADATA", "entry_points.txt", "top_level.txt"].contains(&name)
     }
+}
 
-    /// Returns what a link may hold in a shadow: none where it leads out of the generation by a relative path.
-    fn target(&self, path: &str, place: &Path) -> Result<Option<String>, StoreError> {
-        let target = std::fs::read_link(place).map_err(StoreError::at("read the link", place))?;
-        let mut depth = path.split('/').count() - 1;
-        for part in target.components() {
-            match part {
-                Component::ParentDir if depth == 0 => return Ok(None),
-                Component::ParentDir => depth -= 1,
-                Component::Normal(_) => depth += 1,
-                _ => (),
-            }
+/// Returns what a link may hold in a shadow: none where it leads out of the generation by a relative path.
+fn target(path: &str, place: &Path) -> Result<Option<String>, StoreError> {
+    let target = std::fs::read_link(place).map_err(StoreError::at("read the link", place))?;
+    let mut depth = path.split('/').count() - 1;
+    for part in target.components() {
+        match part {
+            Component::ParentDir if depth == 0 => return Ok(None),
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth += 1,
+            _ => (),
         }
-        let text = target.into_os_string().into_string();
-        Ok(text.ok().filter(|text| !text.is_empty()))
     }
+    let text = target.into_os_string().into_string();
+    Ok(text.ok().filter(|text| !text.is_empty()))
 }
 
 /// Looks at files, many at once, and keeps their order.

@@ -60,7 +60,7 @@ pub(super) fn is_current(generation_dir: &Path, record: &StartRecord) -> bool {
     image.ok().flatten().is_some_and(|image| {
         image.index.generation == record.generation
             && image.index.record == of(record)
-            && fresh::check(&image.index, generation_dir).is_ok()
+            && fresh::check_all(&image.index, generation_dir).is_ok()
     })
 }
 

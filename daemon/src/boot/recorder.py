@@ -9,6 +9,7 @@ import os
 import sys
 
 VARIABLE = "COMFYD_RECORD"
+SECRETS = ("TOKEN", "KEY", "SECRET", "PASS", "CREDENTIAL", "AUTH", "COOKIE")
 
 
 def _begin():
@@ -66,7 +67,9 @@ class _Record:
     def _changes(self):
         now = dict(os.environ)
         changed = {name: value for name, value in now.items() if self.before.get(name) != value}
-        return {**changed, **{name: None for name in self.before if name not in now}}
+        changed.update({name: None for name in self.before if name not in now})
+        # What nodes took from files of their own is not comfyd's to write down.
+        return {name: value for name, value in changed.items() if not any(word in name.upper() for word in SECRETS)}
 
     def _write(self):
         import json

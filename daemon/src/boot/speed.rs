@@ -136,7 +136,9 @@ mod tests {
         let kept = dir.path().join("state/mounts.json");
         let files: Vec<_> = (0..FILES).map(|number| dir.path().join(number.to_string())).collect();
         assert_eq!(measure(&kept, dir.path(), &files, dir.path()).unwrap(), None, "there are no files");
-        files.iter().for_each(|file| std::fs::write(file, "x").unwrap());
+        for file in &files {
+            std::fs::write(file, "x").unwrap();
+        }
         assert_eq!(known(&kept, dir.path()), None);
         let speed = measure(&kept, dir.path(), &files, dir.path()).unwrap();
         assert!(speed.is_some_and(|speed| !speed.is_far()));

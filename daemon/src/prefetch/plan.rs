@@ -101,7 +101,8 @@ impl<'a> Wish<'a> {
             }
         };
         if wish > most {
-            hold(most, format!("COMFYD_PREFETCH allows no more than `{most}`"));
+            let no_more = format!("COMFYD_PREFETCH allows no more than `{most}`");
+            hold(most, budgets.rung.map_or_else(|| "COMFYD_PREFETCH is `off`".to_owned(), |_| no_more));
         }
         if let Some((rung, why)) = &row.ceiling {
             hold(*rung, why.clone());

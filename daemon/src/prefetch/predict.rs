@@ -21,7 +21,7 @@ use experts::{By, Experts, ROWS, Rows};
 use proto::VersionId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The least share of all weight that is spread evenly after each use; the first uses spread more.
+/// Share of all weight that is spread evenly after each use.
 const SHARE: f64 = 0.003;
 
 /// The most versions that are known; the one that was not used for longest makes room.
@@ -71,7 +71,6 @@ pub struct Predictor {
     weights: [f64; ROWS.len()],
     /// The last uses, the latest first.
     recent: VecDeque<usize>,
-    learnt: usize,
     /// Room for a forecast.
     rows: Rows,
 }
@@ -100,7 +99,7 @@ impl Predict for Predictor {
             Likely {
                 version: version.clone(),
                 probability: shares.iter().sum(),
-                why: self.why(number, &shares),
+                why: self.why(number, &shares, rows.is_its_time(number)),
             }
         };
         let mut likely: Vec<Likely> = self.versions.iter().enumerate().map(likely).collect();
@@ -125,26 +124,23 @@ impl Predictor {
             experts: Experts::new(),
             weights: [real(ROWS.len()).recip(); ROWS.len()],
             recent: VecDeque::new(),
-            learnt: 0,
             rows: Rows::default(),
         }
     }
 
     /// Gives a version that is not known a number.
     fn admit(&mut self, version: &VersionId) -> usize {
-        let number = match self.experts.oldest().filter(|_| self.versions.len() >= MOST) {
-            Some(oldest) => {
-                self.experts.forget(oldest);
-                self.recent.retain(|used| *used != oldest);
-                self.numbers.remove(&self.versions[oldest]);
-                self.versions[oldest] = version.clone();
-                oldest
-            }
-            None => {
-                self.experts.grow();
-                self.versions.push(version.clone());
-                self.versions.len() - 1
-            }
+        let full = self.versions.len() >= MOST;
+        let number = if let Some(oldest) = self.experts.oldest().filter(|_| full) {
+            self.experts.forget(oldest);
+            self.recent.retain(|used| *used != oldest);
+            self.numbers.remove(&self.versions[oldest]);
+            self.versions[oldest] = version.clone();
+            oldest
+        } else {
+            self.experts.grow();
+            self.versions.push(version.clone());
+            self.versions.len() - 1
         };
         self.numbers.insert(version.clone(), number);
         number
@@ -152,12 +148,10 @@ impl Predictor {
 
     /// Trusts the experts by what they had expected of the version that came.
     fn judge(&mut self, version: usize, rows: &Rows) {
-        self.learnt += 1;
-        let share = SHARE.max(0.5 / real(self.learnt));
         let shares = self.shares(version, rows);
         let sum: f64 = shares.iter().sum();
         for (weight, trusted) in self.weights.iter_mut().zip(shares) {
-            *weight = (1.0 - share) * trusted / sum + share / real(ROWS.len());
+            *weight = (1.0 - SHARE) * trusted / sum + SHARE / real(ROWS.len());
         }
     }
 
@@ -167,16 +161,19 @@ impl Predictor {
     }
 
     /// Says what speaks most for a version.
-    fn why(&self, version: usize, shares: &[f64; ROWS.len()]) -> String {
-        let total =
-            |by: By| ROWS.iter().zip(shares).filter(|(row, _)| **row == by).map(|(_, share)| share).sum();
+    fn why(&self, version: usize, shares: &[f64; ROWS.len()], is_its_time: bool) -> String {
+        let total = |by: By| -> f64 {
+            ROWS.iter().zip(shares).filter(|(row, _)| **row == by).map(|(_, share)| share).sum()
+        };
         let (follows, all) = self.experts.followed(version);
-        let mut reasons: Vec<(f64, By)> = vec![(total(By::Frequency), By::Frequency)];
-        reasons.push((total(By::Recency), By::Recency));
-        reasons.push((total(By::Day), By::Day));
-        // Experts that never saw it follow say how often it is used.
-        let after: f64 = total(By::Previous) + total(By::PreviousTwo);
-        reasons.push((after, if follows > 0.0 { By::Previous } else { By::Frequency }));
+        // Experts that know nothing of their own say how often it is used.
+        let by = |by: By, knows: bool| if knows { by } else { By::Frequency };
+        let reasons = [
+            (total(By::Frequency), By::Frequency),
+            (total(By::Recency), By::Recency),
+            (total(By::Day), by(By::Day, is_its_time)),
+            (total(By::Previous) + total(By::PreviousTwo), by(By::Previous, follows > 0.0)),
+        ];
         let strongest = reasons.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
         let uses = self.recent.iter().filter(|used| **used == version).count();
         match (strongest.map(|(_, by)| by), self.experts.last()) {
@@ -188,6 +185,7 @@ impl Predictor {
             }
             _ => match uses {
                 0 => "asked for long ago".to_owned(),
+                1 if self.recent.len() == 1 => "asked for once".to_owned(),
                 1 => format!("asked for once in the last {} uses", self.recent.len()),
                 _ => format!("asked for {uses} times in the last {} uses", self.recent.len()),
             },

@@ -75,7 +75,7 @@ pub fn look(sources: &Sources, spec: &Spec, home: &Home) -> Result<Look, StoreEr
     let Some(lock) = resolve::valid_lock(sources, spec, home)? else {
         let found = Found {
             rung: Rung::Unknown,
-            why: unpinned(sources, spec, home).to_owned(),
+            why: unresolved(sources, spec, home).to_owned(),
             generation: None,
             start: Start::Unknown,
         };
@@ -149,10 +149,10 @@ fn idle(instance: Option<&InstanceInfo>) -> String {
 }
 
 /// Why no lock belongs to the spec.
-fn unpinned(sources: &Sources, spec: &Spec, home: &Home) -> &'static str {
+fn unresolved(sources: &Sources, spec: &Spec, home: &Home) -> &'static str {
     let carried = home.current().join(generation::LOCK);
-    let was_pinned = lock_file(&sources.config, &spec.version_id).is_file() || carried.is_file();
-    if was_pinned { "its spec changed since it was pinned" } else { "it was never pinned" }
+    let was_resolved = lock_file(&sources.config, &spec.version_id).is_file() || carried.is_file();
+    if was_resolved { "its spec changed since it was resolved" } else { "it was never resolved" }
 }
 
 /// Where a pinned version stands by what is missing. What offline mode goes without is not missed.

@@ -23,6 +23,9 @@
 //! A home runs one generation, with one environment and one set of arguments. Who asks for others ends
 //! what runs, with the jobs on it.
 //!
+//! A start is forked from a `zygote` where one waits for it, and is told from a plain one by nobody. Where that goes
+//! wrong it is made plainly (`doubt`).
+//!
 //! A daemon that is killed leaves its processes running, each with a `record`; the next daemon adopts them
 //! (`adopt`) before it serves. An orderly stop ends them.
 

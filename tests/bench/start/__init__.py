@@ -50,6 +50,7 @@ def measure(product: Product, server: Server, runs: int) -> None:
     show("  ratio", ratio(back, plain_back), "goal <= 0.3")
     show("priming", f"{priming_s:.1f} s")
     _memory(product)
+    product.answer("stop", version)
     _idle(product)
     product.answer("shutdown")
 
@@ -93,7 +94,7 @@ def _idle(product: Product) -> None:
     before = _cpu(process)
     time.sleep(_IDLE_S)
     share = (_cpu(process) - before) / _TICKS / _IDLE_S
-    show(f"processor of an idle comfyd, over {_IDLE_S} s", f"{share:.3%}", "goal <= 0.1 %")
+    show(f"processor of comfyd, a zygote waits, {_IDLE_S} s", f"{share:.3%}", "goal <= 0.1 %")
 
 
 def _zygote(product: Product) -> dict[str, Any] | None:

@@ -179,6 +179,13 @@ macro_rules! answer {
 }
 
 impl Filesystem for Volume {
+    fn init(&mut self, _: &Request, config: &mut fuser::KernelConfig) -> io::Result<()> {
+        // What libfuse asks for by default: names of one directory are looked up side by side. Older kernels know
+        // nothing of it.
+        config.add_capabilities(fuser::InitFlags::FUSE_PARALLEL_DIROPS).ok();
+        Ok(())
+    }
+
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.operation("lookup");
         answer!(reply, self.entry(parent, name), |found| reply.entry(&KEPT, &found, Generation(0)));
@@ -247,7 +254,7 @@ impl Filesystem for Volume {
             fs::set_permissions(&path, Permissions::from_mode(mode & !umask & 0o7777))?;
             self.entry(parent, name)
         };
-        answer!(reply, make(), |made| reply.entry(&KEPT, &made, Generation(0)));
+        answer!(reply, make(), |entry| reply.entry(&KEPT, &entry, Generation(0)));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -266,7 +273,7 @@ impl Filesystem for Volume {
             std::os::unix::fs::symlink(target, self.child(parent, name)?)?;
             self.entry(parent, name)
         };
-        answer!(reply, make(), |made| reply.entry(&KEPT, &made, Generation(0)));
+        answer!(reply, make(), |entry| reply.entry(&KEPT, &entry, Generation(0)));
     }
 
     fn rename(
@@ -297,7 +304,7 @@ impl Filesystem for Volume {
             fs::hard_link(self.path(node)?, self.child(parent, name)?)?;
             self.entry(parent, name)
         };
-        answer!(reply, make(), |made| reply.entry(&KEPT, &made, Generation(0)));
+        answer!(reply, make(), |entry| reply.entry(&KEPT, &entry, Generation(0)));
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -322,8 +329,8 @@ impl Filesystem for Volume {
             let handle = self.open_file(&self.child(parent, name)?, flags | 0o100, mode & !umask)?;
             Ok((self.entry(parent, name)?, handle))
         };
-        answer!(reply, create(), |(made, handle)| {
-            reply.created(&KEPT, &made, Generation(0), handle, FopenFlags::FOPEN_KEEP_CACHE);
+        answer!(reply, create(), |(entry, handle)| {
+            reply.created(&KEPT, &entry, Generation(0), handle, FopenFlags::FOPEN_KEEP_CACHE);
         });
     }
 

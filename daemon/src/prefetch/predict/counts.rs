@@ -110,7 +110,9 @@ impl<K: Ord + Copy> Followers<K> {
 
     pub(super) fn learn(&mut self, before: K, version: usize) {
         let followers = self.after.entry(before).or_default();
-        followers.iter_mut().for_each(|(_, count)| *count *= self.keep);
+        for (_, count) in followers.iter_mut() {
+            *count *= self.keep;
+        }
         followers.retain(|(_, count)| *count > Self::LEAST);
         match followers.iter_mut().find(|(follower, _)| *follower == version) {
             Some((_, count)) => *count += 1.0,
@@ -139,67 +141,69 @@ impl<K: Ord + Copy> Followers<K> {
         let kept = 0.5 * real(followers.len());
         let sum: f64 = followers.iter().map(|(_, count)| count).sum();
         let factor = (sum + kept).recip();
-        row.iter_mut().for_each(|cell| *cell *= kept * factor);
+        for cell in row.iter_mut() {
+            *cell *= kept * factor;
+        }
         for (version, count) in followers {
             row[*version] += count * factor;
         }
     }
 }
 
-/// When in the day versions are used, by quarters of an hour; a use counts around its time, too.
+/// When in the day versions are used, by half hours; a use counts around its time, too.
 #[derive(Debug, Clone)]
 pub(super) struct Day {
-    /// A row for each version.
-    cells: Vec<[f64; Day::QUARTERS]>,
+    /// For each half hour, a count for each version.
+    cells: [Vec<f64>; Day::SLOTS],
     /// What a use counts at a distance.
-    weights: [f64; Day::QUARTERS],
+    weights: [f64; Day::SLOTS],
     learnt: usize,
 }
 
 impl Day {
-    const QUARTERS: usize = 96;
+    const SLOTS: usize = 48;
     /// Uses after which all counts are halved.
     const HALVED: usize = 1024;
 
     /// `width_h` is the standard deviation of the bell around a use, in hours.
     pub(super) fn new(width_h: f64) -> Self {
         let weight = |distance: usize| {
-            let hours = real(distance.min(Self::QUARTERS - distance)) / 4.0;
+            let hours = real(distance.min(Self::SLOTS - distance)) / 2.0;
             (-0.5 * (hours / width_h).powi(2)).exp()
         };
-        Self { cells: Vec::new(), weights: std::array::from_fn(weight), learnt: 0 }
+        let cells = [const { Vec::new() }; Self::SLOTS];
+        Self { cells, weights: std::array::from_fn(weight), learnt: 0 }
     }
 
     pub(super) fn grow(&mut self) {
-        self.cells.push([0.0; Self::QUARTERS]);
+        self.cells.iter_mut().for_each(|counts| counts.push(0.0));
     }
 
     pub(super) fn learn(&mut self, version: usize, at: i64) {
-        let quarter = Self::quarter(at);
-        for (other, cell) in self.cells[version].iter_mut().enumerate() {
-            *cell += self.weights[other.abs_diff(quarter)];
+        let now = Self::slot(at);
+        for (slot, counts) in self.cells.iter_mut().enumerate() {
+            counts[version] += self.weights[slot.abs_diff(now)];
         }
         self.learnt += 1;
         if self.learnt.is_multiple_of(Self::HALVED) {
-            self.cells.iter_mut().flatten().for_each(|cell| *cell /= 2.0);
+            self.cells.iter_mut().flatten().for_each(|count| *count /= 2.0);
         }
     }
 
     pub(super) fn forget(&mut self, version: usize) {
-        self.cells[version].fill(0.0);
+        self.cells.iter_mut().for_each(|counts| counts[version] = 0.0);
     }
 
     /// `row` holds what is expected without knowing the time; it keeps the weight of two uses.
     pub(super) fn forecast(&self, at: i64, row: &mut [f64]) {
-        let quarter = Self::quarter(at);
-        let sum: f64 = self.cells.iter().map(|cells| cells[quarter]).sum();
-        let factor = (sum + 2.0).recip();
-        for (cell, cells) in row.iter_mut().zip(&self.cells) {
-            *cell = (cells[quarter] + 2.0 * *cell) * factor;
+        let counts = &self.cells[Self::slot(at)];
+        let factor = (counts.iter().sum::<f64>() + 2.0).recip();
+        for (cell, count) in row.iter_mut().zip(counts) {
+            *cell = (count + 2.0 * *cell) * factor;
         }
     }
 
-    fn quarter(at: i64) -> usize {
-        usize::try_from(at.rem_euclid(24 * 3600) / (15 * 60)).unwrap_or(0)
+    fn slot(at: i64) -> usize {
+        usize::try_from(at.rem_euclid(24 * 3600) / (30 * 60)).unwrap_or(0)
     }
 }

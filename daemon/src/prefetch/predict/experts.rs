@@ -152,7 +152,9 @@ impl Experts {
             }
         }
         let sum: f64 = own.iter().sum();
-        own.iter_mut().for_each(|cell| *cell /= sum);
+        for cell in own {
+            *cell /= sum;
+        }
     }
 
     /// Learns that `version` was used at `at`; `rows` is what was expected then.
@@ -204,6 +206,11 @@ impl Rows {
     /// Returns how likely a row's expert thinks a version.
     pub(super) fn get(&self, row: usize, version: usize) -> f64 {
         self.cells[row * self.width + version]
+    }
+
+    /// Tells whether a version is clearly likelier at this time of day than at others.
+    pub(super) fn is_its_time(&self, version: usize) -> bool {
+        self.get(DAYS, version) > 1.25 * self.get(LONGEST, version)
     }
 
     fn row(&self, row: usize) -> &[f64] {

@@ -29,6 +29,7 @@ fn one_that_was_asked_for_once_is_likely_and_not_certain() {
     let likely = likely(&uses(["a"]), 60);
     assert_eq!(likely.len(), 1);
     assert!((0.4..0.95).contains(&likely[0].probability), "{likely:?}");
+    assert_eq!(likely[0].why, "asked for once");
 }
 
 #[test]

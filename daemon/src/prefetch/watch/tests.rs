@@ -143,7 +143,8 @@ async fn the_kernel_tells_at_once_and_what_is_settled_is_kept() {
     let config = Config::from_vars(&BTreeMap::from(vars)).unwrap();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let mut news = start(&config, place.seen(), &tasks, stop.clone());
-    let soon = LOOK_EVERY - Duration::from_secs(5);
+    // Sooner than it would be polled.
+    let soon = Duration::from_secs(25);
     let until = async |is_so: &dyn Fn() -> bool| {
         tokio::time::timeout(soon, async {
             while !is_so() {

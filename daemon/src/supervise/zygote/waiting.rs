@@ -106,9 +106,12 @@ impl Waiting {
     }
 
     async fn end(self) {
-        let Self { zygotes, zygote, process, home, generation_use, .. } = self;
+        let Self { zygotes, zygote, mut process, wire, home, generation_use, .. } = self;
         zygote.end.cancel();
         zygotes.forget(&home, &zygote);
+        // Told by the end of the socket, it ends what nobody has hold of.
+        drop(wire);
+        tokio::time::timeout(GRACE, process.wait()).await.ok();
         process.stop(GRACE).await;
         blocking(move || drop(generation_use)).await;
         zygote.ended.cancel();

@@ -134,9 +134,11 @@ class Lines:
 def serve(lines):
     """Forks on demand and tells how children end; returns in a child only, with what it is to become."""
     selector = selectors.DefaultSelector()
-    selector.register(lines, selectors.EVENT_READ)
+    control = selector.register(lines, selectors.EVENT_READ)
+    unheld = set()
     while True:
-        for key, _ in selector.select():
+        # Several messages may have come at once.
+        for key in [control] if b"\n" in lines.buffer else [key for key, _ in selector.select()]:
             if key.data is not None:
                 pid, pidfd = key.data
                 selector.unregister(pidfd)
@@ -145,23 +147,31 @@ def serve(lines):
                 continue
             message, log = lines.next()
             if message is None:
-                os._exit(0)
+                leave(unheld)
             if "held" in message:
                 # From now on its number may be given away: comfyd has hold of it.
                 pid = message["held"]
+                unheld.discard(pid)
                 pidfd = os.pidfd_open(pid)
                 selector.register(pidfd, selectors.EVENT_READ, (pid, pidfd))
                 continue
             pid = fork(message)
             if pid == 0:
-                others = [key.fd for key in selector.get_map().values() if key.data is not None]
-                for file in others:
-                    os.close(file)
+                for key in selector.get_map().values():
+                    os.close(key.fd)
                 selector.close()
-                lines.control.close()
+                lines.control.detach()
                 return message, log
             os.close(log)
+            unheld.add(pid)
             lines.tell({"forked": pid})
+
+
+def leave(unheld):
+    """Ends this process; children live on, but for those that nobody has hold of."""
+    for pid in unheld:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
 
 
 def fork(message):

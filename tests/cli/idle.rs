@@ -179,7 +179,8 @@ fn what_fails_is_told_and_left_alone_for_a_while() {
         env.json(&["unpin", "w"]);
     }
     assert!(held_back(&env, "v").contains("nowhere"), "{}", held_back(&env, "v"));
-    assert_eq!(env.files.seen().len(), requests);
+    // Its news may come after the first try, and is a reason to try again.
+    assert!(env.files.seen().len() <= 2 * requests, "{requests}, {}", env.files.seen().len());
     env.model("/nowhere.safetensors");
     let answer = env.json(&["prefetch", "v"]);
     assert!(answer["done"][0]["problem"].is_null(), "who asks does not wait: {answer}");

@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/supervise/health.rs",
+    "daemon/src/prefetch/plan.rs",
     "daemon/src/prefetch/predict.rs",
     "daemon/src/prefetch/predict/counts.rs",
     "daemon/src/prefetch/predict/experts.rs",

@@ -3,18 +3,21 @@
 //! What is measured is what a boot does fifty thousand times: opening a file that nobody has looked at before, and
 //! reading a little of it. The same on the local disk tells what could be gained.
 
-use crate::store::commit::{StagingDir, StoreError, create_dir_all};
+use crate::store::commit::{StoreError, create_dir_all, staging_path};
 use crate::store::{owner, read_json, write_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Files that are opened; half of it is the least that says something.
 const FILES: usize = 32;
+
+/// Bytes between places that are read: more than the kernel reads ahead.
+const APART: usize = 256 << 10;
 
 /// A volume is far away if one file takes so long at least,
 const FAR: Duration = Duration::from_micros(300);
@@ -60,7 +63,8 @@ pub(super) fn measure(
     local: &Path,
 ) -> Result<Option<Speed>, StoreError> {
     let step = (files.len() / FILES).max(1);
-    let times: Vec<_> = files.iter().step_by(step).take(FILES).filter_map(|file| time(file).ok()).collect();
+    let times: Vec<_> =
+        files.iter().step_by(step).take(FILES).filter_map(|file| time(file, 0).ok()).collect();
     let Some(volume) = median(times) else { return Ok(None) };
     let Some(local) = median(local_times(local)?) else { return Ok(None) };
     let speed = Speed { volume, local };
@@ -79,29 +83,31 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.get(times.len() / 2).copied().filter(|_| times.len() >= FILES / 2)
 }
 
-fn time(file: &Path) -> io::Result<Duration> {
+/// Times opening a file and reading a little of it from `offset` on.
+fn time(file: &Path, offset: u64) -> io::Result<Duration> {
     let began = Instant::now();
     let mut some = [0; 4096];
     // How much there is to read is of no matter.
-    let _bytes = File::open(file)?.read(&mut some)?;
+    let _bytes = File::open(file)?.read_at(&mut some, offset)?;
     Ok(began.elapsed())
 }
 
-/// Times the same on files that are written now and dropped from the page cache.
+/// Times the same on the local disk: on places of one file that is written now and dropped from the page cache. One,
+/// since a disk that is being written to takes a second to sync each.
 fn local_times(local: &Path) -> Result<Vec<Duration>, StoreError> {
     create_dir_all(local)?;
-    let staging = StagingDir::beside(&local.join("speed"));
-    std::fs::create_dir(staging.path()).map_err(StoreError::at("create", staging.path()))?;
-    let files: Vec<_> = (0..FILES).map(|number| staging.path().join(number.to_string())).collect();
-    let written = files.iter().try_for_each(|file| {
-        std::fs::write(file, [0; 4096])?;
-        let file = File::open(file)?;
+    let staging = staging_path(&local.join("speed"));
+    let measured = || -> io::Result<Vec<Duration>> {
+        std::fs::write(&staging, vec![1; FILES * APART])?;
+        let file = File::open(&staging)?;
         file.sync_data()?;
         let drop = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        nix::fcntl::posix_fadvise(&file, 0, 0, drop).map_err(io::Error::from)
-    });
-    written.map_err(StoreError::at("write", staging.path()))?;
-    Ok(files.iter().filter_map(|file| time(file).ok()).collect())
+        nix::fcntl::posix_fadvise(&file, 0, 0, drop)?;
+        (0..FILES).map(|number| time(&staging, (number * APART) as u64)).collect()
+    };
+    let measured = measured().map_err(StoreError::at("write", &staging));
+    std::fs::remove_file(&staging).ok();
+    measured
 }
 
 /// Names the mount that a directory lies on: its device, and what `/proc/self/mountinfo` says of it, since

@@ -197,8 +197,8 @@ fn duration_ms() -> f64 {
 mod tests {
     use super::*;
 
-    /// Fewer seeds and uses than the bench has, so that it takes seconds without optimization, too.
-    const EXTENT: (u32, usize) = (3, 1200);
+    /// Fewer seeds than the bench has, so that it takes seconds without optimization, too.
+    const EXTENT: (u32, usize) = (3, 2000);
 
     fn mean(trace: &Trace, way: Way) -> [f64; BUDGETS.len()] {
         Figures::mean(trace, way, EXTENT.0, EXTENT.1).unwrap().0.map(|figure| figure.hits)

@@ -103,7 +103,7 @@ async fn a_forked_instance_is_as_one_that_was_executed() {
 async fn one_zygote_serves_many_starts_and_a_restart_after_a_death() {
     let version = recorded("", TELLS, HEAVY).await;
     let first = forked(&version).await;
-    let (zygote,) = (version.supervisor.zygotes().remove(0),);
+    let zygote = version.supervisor.zygotes().remove(0);
     assert_eq!((zygote.home, zygote.generation.as_str()), (version.home.clone(), "g1"));
     assert!(zygote.pss_bytes > 1 << 20, "{}", zygote.pss_bytes);
     let lease = first.hold(Purpose::Lease).unwrap();

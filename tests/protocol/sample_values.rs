@@ -288,7 +288,6 @@ pub(crate) fn instance() -> InstanceInfo {
         leases: 2,
         workflows: 3,
         restarts: 1,
-        forked: false,
         adopted: true,
         forked: true,
     }

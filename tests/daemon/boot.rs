@@ -22,7 +22,7 @@ struct Machine {
 
 impl Machine {
     /// Returns a machine whose volume is far away; none, with a word, where FUSE is not to be had.
-    #[allow(clippy::print_stdout, reason = "whoever reads the tests' output wants to know")]
+    #[allow(clippy::print_stdout, reason = "says why a test was skipped")]
     fn far() -> Option<Self> {
         let machine = Self::near();
         let (below, mount_point) = (machine.dir.path().join("below"), machine.dir.path().join("mnt"));
@@ -199,7 +199,7 @@ async fn an_image_that_is_not_of_what_the_volume_holds_is_not_used() {
     for (number, damaged) in images.iter().enumerate() {
         fs::write(&image, damaged).unwrap();
         assert_eq!(boot.tree(&dir).await, dir, "image {number}");
-        assert_eq!(machine.shadows(), Vec::<PathBuf>::new(), "image {number}");
+        assert!(machine.shadows().is_empty(), "image {number}");
     }
     let other = machine.packed("g2").await;
     fs::copy(other.join("start.image"), &image).unwrap();
@@ -231,7 +231,7 @@ async fn shadows_keep_to_their_budget_and_go_when_nobody_needs_them() {
     let (one, two) = (machine.packed("g1").await, machine.packed("g2").await);
     assert_eq!(machine.boot("0").tree(&one).await, one, "switched off");
     assert_eq!(machine.boot("1kB").tree(&one).await, one, "there is no room");
-    assert_eq!(machine.shadows(), Vec::<PathBuf>::new());
+    assert!(machine.shadows().is_empty());
 
     // Room for one: the other goes, unless a process runs from it.
     let budget = "15kB";
@@ -253,7 +253,7 @@ async fn shadows_keep_to_their_budget_and_go_when_nobody_needs_them() {
     assert_eq!(machine.shadows(), [second]);
     drop(given);
     machine.boot(budget).tidy();
-    assert_eq!(machine.shadows(), Vec::<PathBuf>::new());
+    assert!(machine.shadows().is_empty());
 }
 
 #[tokio::test]

@@ -296,9 +296,8 @@ impl Owner {
         for (reply, answer) in waiting.into_iter().zip(answers) {
             reply.send(Ok(answer)).ok();
         }
-        // Last: nobody waits for it.
         if let (Some(recording), Some(launch)) = (recording, self.launch.clone()) {
-            Running::keep_start(recording, launch, pid, start_ms).await;
+            Running::keep_start(recording, launch, pid, start_ms);
         }
     }
 

@@ -67,18 +67,18 @@ impl Running {
         }
     }
 
-    /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that.
-    pub(super) async fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
-        let kept = blocking(move || {
-            let record = recording.end(&launch.generation, launch.start_settings(), took_ms);
-            record.map_or(Ok(()), |mut record| {
-                record.note_touched(pid, &launch.generation_dir);
-                record.write(&launch.generation_dir)
-            })
-        });
-        if let Err(error) = kept.await {
-            tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
-        }
+    /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that, and nobody
+    /// waits for it: on a volume that is far away it takes a while. Needs a runtime.
+    pub(super) fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
+        drop(spawn_blocking(move || {
+            let Some(mut record) = recording.end(&launch.generation, launch.start_settings(), took_ms) else {
+                return;
+            };
+            record.note_touched(pid, &launch.generation_dir);
+            if let Err(error) = record.write(&launch.generation_dir) {
+                tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
+            }
+        }));
     }
 
     /// Writes its record. Without one it works as well, but the next daemon would not know it.

@@ -104,7 +104,7 @@ fn a_pinned_version_is_realized_and_its_bytecode_compiled() {
 }
 
 #[test]
-fn a_foreground_realize_stops_a_fetch_of_idle_time_within_50_ms_and_no_byte_is_lost() {
+fn a_foreground_realize_stops_a_fetch_of_idle_time_and_no_byte_is_lost() {
     let env = idle("fetched", &[]);
     let small = Content::synthetic(2, 12_000_000);
     env.files.put("/small.safetensors", small.clone());

@@ -34,7 +34,7 @@ use crate::store::commit::StoreError;
 use crate::store::places::{self, generation::START_IMAGE};
 use crate::store::uses::Use;
 use ahead::Wanted;
-use image::Image;
+use image::{Image, Link};
 use layout::Layout;
 use shadow::{NoShadow, Shadows};
 use std::collections::BTreeMap;
@@ -201,7 +201,8 @@ impl Boot {
 impl Shared {
     /// Returns the image of a generation whose volume is far away. Blocks: where the volume is near, for two looks.
     fn image(&self, dir: &Path) -> Option<Image> {
-        if self.is_near(dir) {
+        let is_far = self.known_far(dir);
+        if is_far == Some(false) {
             return None;
         }
         let image = Image::open(&dir.join(START_IMAGE))
@@ -211,9 +212,7 @@ impl Shared {
             tracing::warn!(dir = %dir.display(), "starting from the volume itself: the image is of another generation");
             return None;
         }
-        let untouched = image.index.links.iter().filter(|link| link.target.is_none());
-        let untouched: Vec<_> = untouched.map(|link| dir.join(&link.path)).collect();
-        self.is_far(dir, &untouched).then_some(image)
+        is_far.unwrap_or_else(|| self.measure(dir, &image.index.links)).then_some(image)
     }
 
     /// Returns the shadow of a generation by its image. Blocks.
@@ -242,7 +241,8 @@ impl Shared {
 
     /// Returns what is to be packed, or why nothing is. Blocks.
     fn prepare(&self, dir: &Path) -> Result<Result<(StartRecord, Layout), Packed>, StoreError> {
-        if self.is_near(dir) {
+        let is_far = self.known_far(dir);
+        if is_far == Some(false) {
             return Ok(Err(Packed::NotNeeded("its volume is near")));
         }
         let Some(record) = StartRecord::read(dir) else {
@@ -252,25 +252,22 @@ impl Shared {
             return Ok(Err(Packed::Current));
         }
         let layout = Layout::of(&record, dir)?;
-        let untouched = layout.links.iter().filter(|link| link.target.is_none());
-        let untouched: Vec<_> = untouched.map(|link| dir.join(&link.path)).collect();
-        let far = self.is_far(dir, &untouched);
-        Ok(if far { Ok((record, layout)) } else { Err(Packed::NotNeeded("its volume is near")) })
+        let is_far = is_far.unwrap_or_else(|| self.measure(dir, &layout.links));
+        Ok(if is_far { Ok((record, layout)) } else { Err(Packed::NotNeeded("its volume is near")) })
     }
 
-    /// Tells what can be told without a measurement.
-    fn is_near(&self, dir: &Path) -> bool {
+    /// Tells whether the volume of a generation is far away, where that is known without a measurement.
+    fn known_far(&self, dir: &Path) -> Option<bool> {
         let local = self.shadows.dir().ancestors().find_map(|dir| dir.metadata().ok());
         let is_same = dir.metadata().ok().zip(local).is_none_or(|(dir, local)| dir.dev() == local.dev());
-        is_same || speed::known(&self.speeds, dir).is_some_and(|speed| !speed.is_far())
+        if is_same { Some(false) } else { speed::known(&self.speeds, dir).map(speed::Speed::is_far) }
     }
 
-    /// Tells whether the volume of a generation is far away, and measures it by these files if nobody has yet.
-    fn is_far(&self, dir: &Path, untouched: &[PathBuf]) -> bool {
-        let measured = speed::known(&self.speeds, dir).map_or_else(
-            || speed::measure(&self.speeds, dir, untouched, self.shadows.dir()),
-            |speed| Ok(Some(speed)),
-        );
+    /// Measures how far away the volume of a generation is, by files that no start has read.
+    fn measure(&self, dir: &Path, links: &[Link]) -> bool {
+        let untouched = links.iter().filter(|link| link.target.is_none());
+        let untouched: Vec<_> = untouched.map(|link| dir.join(&link.path)).collect();
+        let measured = speed::measure(&self.speeds, dir, &untouched, self.shadows.dir());
         let measured = measured.inspect_err(|error| tracing::warn!(%error, "a volume is not measured"));
         measured.ok().flatten().is_some_and(speed::Speed::is_far)
     }

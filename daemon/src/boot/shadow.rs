@@ -210,11 +210,8 @@ impl Shadows {
 
 /// Tells whether so many bytes more would fill a disk too far, counting as `df` does.
 fn fills(dir: &Path, bytes: u64) -> Result<bool, StoreError> {
-    let found =
-        nix::sys::statvfs::statvfs(dir).map_err(|errno| StoreError::at("look at", dir)(errno.into()))?;
-    let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
-    let available = space(dir)?.available_bytes;
-    Ok((used + bytes) * 100 > (used + available) * FULLEST)
+    let found = space(dir)?;
+    Ok((found.used_bytes + bytes) * 100 > (found.used_bytes + found.available_bytes) * FULLEST)
 }
 
 /// Unpacks an image beside `place` and gives it its name, unless another daemon was first.

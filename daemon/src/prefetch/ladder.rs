@@ -6,6 +6,7 @@
 
 use super::pins::Pins;
 use super::rungs::{Found, Life, Look, look};
+use super::targets::plain;
 use crate::error::Error;
 use crate::source::Sources;
 use crate::store::places::Home;
@@ -204,7 +205,6 @@ impl Ladder {
 
     /// How all versions that are known are named.
     fn targets(&self) -> Vec<Target> {
-        let plain = |id: &VersionId| Target { version: id.to_string(), cwd: None, comfy_home: None };
         let listed: Vec<Target> = specs::list(&self.sources.config, None).keys().map(plain).collect();
         let pinned = self.pins.by_calls().into_values().map(|pinned| pinned.target);
         let named: Vec<Target> = self.lock().named.iter().cloned().collect();

@@ -165,11 +165,9 @@ impl Prefetch {
 
     /// Lifts by itself until `stop` is cancelled. `news` are specs that are new or were edited.
     pub async fn run(self, news: mpsc::Receiver<News>, stop: CancellationToken) {
-        if self.shared.config.prefetch.until.is_some() {
-            let ctx = Ctx { cancel: stop.child_token(), ..Ctx::new() };
-            let live = async { tokio::join!(self.live(&ctx, news), self.relieve()) };
-            stop.run_until_cancelled(live).await;
-        }
+        let ctx = Ctx { cancel: stop.child_token(), ..Ctx::new() };
+        let live = async { tokio::join!(self.live(&ctx, news), self.relieve()) };
+        stop.run_until_cancelled(live).await;
     }
 
     async fn live(&self, ctx: &Ctx, mut news: mpsc::Receiver<News>) -> Infallible {

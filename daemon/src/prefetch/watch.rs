@@ -7,6 +7,7 @@
 //! away stays seen, so that a volume that comes late, or is away for a while, is no news.
 
 use crate::config::Config;
+use crate::store::inspect::Stamp;
 use crate::store::{digest, read_json, specs, write_json};
 use crate::supervise::blocking;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,9 +175,6 @@ struct Specs {
     watched: Option<WatchDescriptor>,
 }
 
-/// Another file, or another content, has another stamp.
-type Stamp = (u64, u64, (i64, i64), (i64, i64));
-
 impl Specs {
     fn new(dir: PathBuf, file: PathBuf) -> Self {
         Self { dir, file, seen: None, told: BTreeMap::new(), stamps: BTreeMap::new(), watched: None }
@@ -271,8 +268,7 @@ impl Specs {
 /// Looks at a file, and through the name where it is a link; none for what cannot be a spec. Blocks.
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok().filter(|found| found.is_file() && found.len() <= LARGEST)?;
-    let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
-    Some((found.ino(), found.size(), modified, changed))
+    Some(Stamp::of(&found))
 }
 
 #[cfg(test)]

@@ -43,13 +43,7 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(command: &Command, log: &File) -> Result<Self, ProcessError> {
-        let name = command.name();
-        let log = || log.try_clone().map(Stdio::from);
-        let logs = log().and_then(|stdout| Ok((stdout, log()?)));
-        let (stdout, stderr) =
-            logs.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
-        let child = command.spawn(Stdio::null(), stdout, stderr)?;
-        Ok(Self { group: Group::of(&child), life: Life::Child(child), name })
+        Self::start(command, Stdio::null(), log)
     }
 
     /// Starts a command whose standard input is a socket to whoever called; its output streams are appended to
@@ -58,19 +52,20 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn_with_socket(command: &Command, log: &File) -> Result<(Self, UnixStream), ProcessError> {
+        let pair = UnixStream::pair();
+        let (ours, theirs) =
+            pair.map_err(|source| ProcessError::Spawn { program: command.name(), source })?;
+        Ok((Self::start(command, OwnedFd::from(theirs).into(), log)?, ours))
+    }
+
+    fn start(command: &Command, stdin: Stdio, log: &File) -> Result<Self, ProcessError> {
         let name = command.name();
-        let parts = UnixStream::pair().and_then(|(ours, theirs)| {
-            Ok((
-                ours,
-                Stdio::from(OwnedFd::from(theirs)),
-                Stdio::from(log.try_clone()?),
-                Stdio::from(log.try_clone()?),
-            ))
-        });
-        let (ours, stdin, stdout, stderr) =
-            parts.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
+        let log = || log.try_clone().map(Stdio::from);
+        let logs = log().and_then(|stdout| Ok((stdout, log()?)));
+        let (stdout, stderr) =
+            logs.map_err(|source| ProcessError::Spawn { program: name.clone(), source })?;
         let child = command.spawn(stdin, stdout, stderr)?;
-        Ok((Self { group: Group::of(&child), life: Life::Child(child), name }, ours))
+        Ok(Self { group: Group::of(&child), life: Life::Child(child), name })
     }
 
     /// Takes over a child of `parent`, which does not reap it before it is told to and then sends its wait status

@@ -11,14 +11,13 @@ use crate::config::Config;
 use crate::ctx::millis;
 use crate::realize::Realization;
 use crate::resolve::Mode;
+use crate::store::inspect::Stamp;
 use crate::store::places::{self, Home};
 use crate::store::specs::{self, Loaded};
 use crate::supervise::Ready;
 use proto::VersionId;
 use proto::method::{Target, WarmTimings, Warmth};
 use std::collections::HashMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,15 +108,6 @@ impl Recent {
 #[derive(Debug)]
 pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
-/// How one name looked: another file, or another content, has another stamp.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl Stamps {
     /// Looks at the spec and where another one would come before it, the lock, and the current generation.
     /// Blocks.
@@ -144,13 +134,7 @@ impl Stamps {
 
 /// Looks at a name, and through it where it is a link: a spec may be one.
 fn stamp(path: &Path) -> Option<Stamp> {
-    let of = |found: Metadata| Stamp {
-        inode: found.ino(),
-        size: found.size(),
-        modified: (found.mtime(), found.mtime_nsec()),
-        changed: (found.ctime(), found.ctime_nsec()),
-    };
-    std::fs::metadata(path).ok().map(of)
+    std::fs::metadata(path).ok().map(|found| Stamp::of(&found))
 }
 
 #[cfg(test)]

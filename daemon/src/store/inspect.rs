@@ -3,6 +3,7 @@
 use super::commit::StoreError;
 use super::places::Home;
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -13,6 +14,8 @@ pub struct Space {
     pub device: u64,
     /// Bytes that it has.
     pub total_bytes: u64,
+    /// Bytes that are taken.
+    pub used_bytes: u64,
     /// Bytes free for this user.
     pub available_bytes: u64,
     /// The quota in bytes, where it leaves less than the disk has.
@@ -54,7 +57,29 @@ pub fn space(path: &Path) -> Result<Space, StoreError> {
         .map_err(|errno| StoreError::at("look at", existing)(errno.into()))?;
     let available_bytes = statvfs.blocks_available() * statvfs.fragment_size();
     let total_bytes = statvfs.blocks() * statvfs.fragment_size();
-    Ok(Space { device: metadata.dev(), total_bytes, available_bytes, quota_bytes: None })
+    let used_bytes = (statvfs.blocks() - statvfs.blocks_free()) * statvfs.fragment_size();
+    Ok(Space { device: metadata.dev(), total_bytes, used_bytes, available_bytes, quota_bytes: None })
+}
+
+/// How a file looks: another file, or another content, looks otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Returns how what `found` was asked for looks.
+    pub fn of(found: &Metadata) -> Self {
+        Self {
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// Returns what a quota of `bytes` leaves of the volume; none when `stop` says so before all is counted.
@@ -100,7 +125,7 @@ fn allocated(root: &Path, device: u64, stop: impl Fn() -> bool) -> Option<u64> {
 
 /// Returns the size of a regular file, links followed; none when there is none.
 pub fn file_size(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+    std::fs::metadata(path).ok().filter(Metadata::is_file).map(|metadata| metadata.len())
 }
 
 /// Tells whether `link` is a symbolic link that holds exactly `target`.
@@ -158,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_smaller_one_of_disk_and_quota_counts_on_its_filesystem() {
-        let space = Space { device: 1, total_bytes: 1000, available_bytes: 100, quota_bytes: None };
+        let (total_bytes, used_bytes, available_bytes) = (1000, 900, 100);
+        let space = Space { device: 1, total_bytes, used_bytes, available_bytes, quota_bytes: None };
         let quota = |device, left_bytes| Some(Quota { device, bytes: 500, left_bytes });
         assert_eq!(space.within(None), space);
         assert_eq!(space.within(quota(2, 7)), space);

@@ -62,7 +62,7 @@ pub use turn::Turn;
 pub use usage::{Held, Purpose};
 pub use zygote::{Primed, ZygoteInfo};
 
-use crate::boot::Boot;
+use crate::boot::{Boot, StartRecord};
 use crate::ctx::{Ctx, Task};
 use crate::process::GRACE;
 use crate::store::digest;
@@ -138,6 +138,12 @@ impl Launch {
         };
         let env: Vec<_> = self.env.iter().map(|(name, value)| (name, plain(value))).collect();
         digest(&(env, &self.extra_args))
+    }
+
+    /// Returns the record of a start of the generation with these settings, if there is one. Blocks.
+    fn start_record(&self) -> Option<StartRecord> {
+        let record = StartRecord::read(&self.generation_dir)?;
+        (record.settings == self.start_settings()).then_some(record)
     }
 }
 

@@ -7,7 +7,7 @@ use super::policy::Identity;
 use super::record::Record;
 use super::zygote::Child;
 use super::{Launch, Places, adopt, command};
-use crate::boot::{Recording, StartRecord};
+use crate::boot::Recording;
 use crate::comfy::Comfy;
 use crate::process::{Birth, Command, Process, ProcessError};
 use crate::store::commit::{StoreError, step};
@@ -192,8 +192,7 @@ impl Prepared {
         let command = command::command(launch, tree, at)?;
         let command = command.env(adopt::MARK, places.socket.display().to_string());
         let file = log::open(&log)?;
-        let record = StartRecord::read(&launch.generation_dir);
-        let record = record.filter(|record| record.settings == launch.start_settings());
+        let record = launch.start_record();
         let plain_start = Duration::from_millis(record.as_ref().map_or(0, |record| record.took_ms));
         Ok(Self {
             command,

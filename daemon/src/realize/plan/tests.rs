@@ -13,7 +13,7 @@ use std::path::PathBuf;
 const ONE: &str = "https://example.org/one";
 const TWO: &str = "https://example.org/two";
 const SPACE: Space =
-    Space { device: 1, total_bytes: 2_000_000, available_bytes: 1_000_000, quota_bytes: None };
+    Space { device: 1, total_bytes: 2_000_000, used_bytes: 0, available_bytes: 1_000_000, quota_bytes: None };
 
 fn repo(url: &str, digit: &str) -> LockedRepo {
     let commit = CommitId::new(digit.repeat(40)).unwrap();

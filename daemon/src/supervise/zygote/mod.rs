@@ -186,9 +186,7 @@ impl Zygote {
 
 /// Returns the record by which a launch may be forked, or why there is none. Blocks.
 fn record(launch: &Launch) -> Result<StartRecord, String> {
-    let record = StartRecord::read(&launch.generation_dir);
-    let record = record.filter(|record| record.settings == launch.start_settings());
-    let record = record.ok_or("no start of it with these settings was recorded yet")?;
+    let record = launch.start_record().ok_or("no start of it with these settings was recorded yet")?;
     match record.distrust {
         Some(distrust) => Err(distrust.reason),
         None => Ok(record),

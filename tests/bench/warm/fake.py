@@ -21,12 +21,13 @@ _PAUSE_MS = 100
 
 
 def realize(product: Product, server: Server, count: int) -> list[str]:
-    """Makes versions that differ in a variable; returns their names."""
+    """Makes versions that differ in a variable, of a repository that stays; returns their names."""
     repository = server.root / "git/bench/fake.git"
-    with tempfile.TemporaryDirectory() as scratch:
-        tree = Path(scratch, "tree")
-        comfyui_tree(tree)
-        publish(tree, repository, branch="main", message="a ComfyUI")
+    if not repository.exists():
+        with tempfile.TemporaryDirectory() as scratch:
+            tree = Path(scratch, "tree")
+            comfyui_tree(tree)
+            publish(tree, repository, branch="main", message="a ComfyUI")
     names = [f"fake{number}" for number in range(count)]
     for name in names:
         comfy = {"repo": server.url("git/bench/fake"), "ref": "main"}

@@ -10,6 +10,7 @@ pub mod ctx;
 pub mod daemon;
 pub mod error;
 pub mod failpoint;
+pub mod import;
 pub mod prefetch;
 pub mod process;
 pub mod realize;

@@ -16,7 +16,6 @@
 pub mod history;
 pub mod ladder;
 pub mod lift;
-mod memory;
 pub mod pins;
 pub mod plan;
 pub mod predict;
@@ -26,6 +25,7 @@ mod table;
 mod targets;
 pub mod watch;
 
+use crate::boot::Memory;
 use crate::config::Config;
 use crate::ctx::{Ctx, Foreground};
 use crate::error::Error;
@@ -34,7 +34,6 @@ use crate::supervise::Supervisor;
 use history::History;
 use ladder::Ladder;
 use lift::Lifter;
-use memory::Memory;
 use plan::{Decision, plan};
 use proto::method::{Budgets, PrefetchAnswer, PrefetchPlan, Target};
 use proto::{Rung, VersionId};

@@ -108,6 +108,8 @@ pub struct Launch {
     pub env: BTreeMap<String, String>,
     /// Arguments that the version asks for.
     pub extra_args: Vec<String>,
+    /// Models that it is started for, in the order of use: where their volume is far away they are read meanwhile.
+    pub models: Vec<PathBuf>,
     /// Port; a free one when absent.
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.

@@ -11,7 +11,7 @@ mod open_files;
 mod orphans;
 
 pub use birth::{Birth, Effort, marked, pss_bytes, threads};
-pub use lasting::Process;
+pub use lasting::{Process, was_killed};
 pub use open_files::raise_open_files;
 pub use orphans::end_orphans;
 

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use support::comfyui::python;
 use support::slow_volume::SlowVolume;
 
-const DELAY: Duration = Duration::from_millis(1);
+/// So much that it stays far away while this machine is busy.
+const DELAY: Duration = Duration::from_millis(4);
 const SITE: &str = ".venv/lib/python3/site-packages";
 
 /// A volume, far away or near, and a machine that it is mounted on.

@@ -6,9 +6,8 @@ use super::look::Watch;
 use super::ready::Ended;
 use super::running::{Answer, Running};
 use crate::ctx::{Stopwatch, millis};
-use nix::sys::signal::Signal;
+use crate::process::was_killed;
 use proto::method::{InstanceInfo, InstanceState};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,9 +69,7 @@ impl State {
             Self::Ready(serving) => &mut serving.running.process,
         };
         let status = match process.wait().await {
-            Ok(Some(status)) if status.signal() == Some(Signal::SIGKILL as i32) => {
-                return (status.to_string(), Cause::Killed);
-            }
+            Ok(Some(status)) if was_killed(status) => return (status.to_string(), Cause::Killed),
             Ok(Some(status)) if status.success() => "it ended by itself, with exit status 0".to_owned(),
             Ok(Some(status)) => status.to_string(),
             Ok(None) => "it ended; how is not known, for it was another process's child".to_owned(),

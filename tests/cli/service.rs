@@ -207,13 +207,15 @@ fn a_client_comes_to_the_daemon_named_to_its_own_or_to_the_machines_in_this_orde
         return;
     }
     let (system, client) = (machine(), machine());
-    // Nobody listens, and systemd does not start one here: only who may start one would connect.
+    // As a unit that failed leaves it.
+    drop(UnixListener::bind(system.socket()).unwrap());
     let none = beside_the_system(&system, &client, &["status", "--no-start"]);
     assert_eq!(none.status, Some(17), "{none:?}");
     assert!(none.stderr.contains("no daemon listens on `/run/comfyd/comfyd.sock`"), "{none:?}");
     let none = beside_the_system(&system, &client, &["status"]);
-    assert_eq!(none.status, Some(0), "a socket that is not there is nobody's: {none:?}");
-    assert_eq!(client.comfyctl(&["shutdown"]).status, Some(0));
+    assert_eq!(none.status, Some(17), "{none:?}");
+    assert!(none.stderr.contains("systemctl status comfyd.socket"), "{none:?}");
+    assert!(client.processes().is_empty(), "beside the machine's daemon none is started");
 
     let expected = pid(&system.json(&["status"]));
     let status = |args: &[&str]| {

@@ -184,7 +184,9 @@ async fn keep_alive(daemon: Arc<Daemon>, within: Duration) {
                 "serving: {instances} ComfyUI processes, {realizes} realizes, {workflows} workflows"
             ));
         } else {
-            tracing::error!("a client would get no answer: the service manager is not told that the daemon lives");
+            tracing::error!(
+                "a client would get no answer: the service manager is not told that the daemon lives"
+            );
         }
     }
 }

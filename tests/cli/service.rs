@@ -69,10 +69,7 @@ fn the_service_manager_hears_when_clients_are_served_what_is_done_and_how_long_t
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
     let client = env.comfyctl(&["status", "--json", "--no-start"]);
     assert_eq!(client.status, Some(0), "it listens when it says so: {client:?}");
-    assert_eq!(
-        manager.next(),
-        "WATCHDOG=1\nSTATUS=serving: 0 ComfyUI processes, 0 realizes, 0 workflows\n"
-    );
+    assert_eq!(manager.next(), "WATCHDOG=1\nSTATUS=serving: 0 ComfyUI processes, 0 realizes, 0 workflows\n");
     assert!(manager.next().starts_with("WATCHDOG=1\n"), "again and again");
     kill(daemon.id(), "TERM");
     assert!(daemon.wait().unwrap().success());

@@ -31,7 +31,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only source::model::hosts::keys and source::bucket sign",
     ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
-    (&["sd_notify", "listenfd"], &["daemon/src/service.rs"], "only service knows the service manager's protocols"),
+    (
+        &["sd_notify", "listenfd"],
+        &["daemon/src/service.rs"],
+        "only service knows the service manager's protocols",
+    ),
     (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
         &["daemon/src/source/", "daemon/src/comfy/"],

@@ -112,11 +112,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The path cannot be bound, or the file not be given to the group.
-    pub fn listen(
-        life: Life,
-        passed: Option<Passed>,
-        group: Option<UserGroup>,
-    ) -> Result<Self, ListenError> {
+    pub fn listen(life: Life, passed: Option<Passed>, group: Option<UserGroup>) -> Result<Self, ListenError> {
         let Some(passed) = passed else {
             let (listener, file) = bind(&life.socket, group.as_ref())?;
             return Ok(Self { life, group, listener, file: Some(file) });

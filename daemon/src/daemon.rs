@@ -121,10 +121,7 @@ pub async fn run(config: Config, service: Service, stop: CancellationToken) -> R
     let socket = ControlSocket::listen(life, service.socket, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
-    service::ready();
-    if let Some(within) = service.watchdog {
-        tasks.spawn(keep_alive(Arc::clone(&daemon), within));
-    }
+    tasks.spawn(tell_service(Arc::clone(&daemon), service.watchdog));
     let closed = server.serve(socket, &stop).await;
 
     tracing::info!("stopping");
@@ -171,9 +168,12 @@ fn supervisor(config: &Config, boot: Boot) -> Supervisor {
     Supervisor::new(places, gpus, limits, Patience::default())
 }
 
-/// Tells the service manager that the daemon lives, more often than `within`, for as long as a client would be
-/// answered and no lock of the rooms is held for ever. Ends when the daemon is asked to stop.
-async fn keep_alive(daemon: Arc<Daemon>, within: Duration) {
+/// Tells the service manager that clients are served; then, more often than its watchdog asks for, that the daemon
+/// lives, for as long as a client would be answered and no lock of the rooms is held for ever. Ends when the daemon
+/// is asked to stop.
+async fn tell_service(daemon: Arc<Daemon>, watchdog: Option<Duration>) {
+    service::ready();
+    let Some(within) = watchdog else { return };
     // A pause and an answer that takes its time: two thirds of what it waits for.
     let part = within / 3;
     while daemon.stop.run_until_cancelled(tokio::time::sleep(part)).await.is_some() {

@@ -8,7 +8,7 @@ use crate::connection::{connect, nobody_listens};
 use crate::interrupt::Interrupt;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
-use proto::places::socket_lock;
+use proto::places::{SERVICE_VARIABLES, socket_lock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -91,7 +91,12 @@ impl Start {
         log.seek(SeekFrom::End(0)).map_err(log_error)?;
         // Duplicates of one descriptor share one position; a second open does not.
         let for_child = || OpenOptions::new().append(true).open(self.log_path()).map_err(log_error);
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        // A service that calls comfyctl is not the daemon's.
+        for name in SERVICE_VARIABLES {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("--background")
             .env("COMFYD_SOCKET", &self.socket)
             .stdin(Stdio::null())
@@ -135,6 +140,18 @@ pub fn wait_for_socket(socket: &Path, interrupt: &Interrupt) -> Option<Stream> {
     None
 }
 
+/// Connects to the machine's own socket. It is systemd's, which starts the daemon for whoever connects, so where no
+/// daemon may be started, one must run already.
+///
+/// # Errors
+/// Nobody answers there, or none runs and none may be started.
+pub fn connect_to_system(socket: &Path, may_start: bool) -> Result<Stream, Error> {
+    if !may_start && !is_held(&socket_lock(socket)) {
+        return Err(Error::NotRunning(socket.to_owned()));
+    }
+    connect(socket).map_err(|source| Error::System { socket: socket.to_owned(), source })
+}
+
 /// Tells whether somebody holds a lock by `flock`, without trying to take it: even for a moment that would keep a
 /// daemon from beginning. Where the system does not tell (proc_locks(5)), nobody does.
 fn is_held(lock: &Path) -> bool {
@@ -161,6 +178,14 @@ pub enum Error {
     /// The socket refuses.
     #[error("failed to connect to `{}`", socket.display())]
     Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers on the machine's socket.
+    #[error("failed to connect to the machine's daemon on `{}`", socket.display())]
+    System {
         /// The socket.
         socket: PathBuf,
         /// Why.
@@ -223,6 +248,9 @@ impl Error {
         match self {
             Self::NotRunning(_) => Some("start one with `comfyd`, or leave out `--no-start`".to_owned()),
             Self::Connect { socket, .. } => Some(whose(socket)),
+            Self::System { .. } => {
+                Some("look for the reason with `systemctl status comfyd.socket comfyd.service`".to_owned())
+            }
             Self::Spawn { .. } => {
                 Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
             }

@@ -60,6 +60,13 @@ impl Environment {
         places::socket(|name| self.get(name), || self.volume())
     }
 
+    /// Returns the machine's own socket, where this user may use it and `COMFYD_SOCKET` names no other.
+    pub fn system_socket(&self) -> Option<&'static Path> {
+        let socket = Path::new(places::SYSTEM_SOCKET);
+        let may_use = || nix::unistd::access(socket, nix::unistd::AccessFlags::W_OK).is_ok();
+        (self.text("COMFYD_SOCKET").is_none() && may_use()).then_some(socket)
+    }
+
     /// Returns the directory of the daemon's log.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub struct Session {
     pub environment: Environment,
     options: Global,
     connection: Option<Connection>,
+    /// Whether that is to the machine's own daemon.
+    is_system: bool,
 }
 
 impl Session {
@@ -39,7 +41,7 @@ impl Session {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
         let screen = Screen::new(&options, environment.is_utf8());
-        Ok(Self { screen, interrupt, environment, options, connection: None })
+        Ok(Self { screen, interrupt, environment, options, connection: None, is_system: false })
     }
 
     /// Names a version as seen from here.
@@ -99,7 +101,7 @@ impl Session {
 
     /// Says hello. A daemon that was killed or is stopping may still take a connection and drop it: then
     /// nobody listened, and it is tried again.
-    fn open(&self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
+    fn open(&mut self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
         let stream = self.stream(may_start)?;
         match Connection::open(stream, self.environment.told(), &self.interrupt) {
             Err(connection::Error::Closed { .. } | connection::Error::Talk(_)) if tries > 1 => {
@@ -109,7 +111,10 @@ impl Session {
         }
     }
 
-    fn stream(&self, may_start: bool) -> Result<Stream, Failure> {
+    /// Connects to the daemon of the socket that was named. Where none was, to the user's own, to the machine's, or to
+    /// one that is started: the first of these that there is.
+    fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
+        self.is_system = false;
         let socket = self.socket()?;
         match connect(&socket) {
             Ok(stream) => Ok(stream),
@@ -118,9 +123,19 @@ impl Session {
             }
             Err(_) => match daemon::wait_for_socket(&socket, &self.interrupt) {
                 Some(stream) => Ok(stream),
-                None if may_start => self.start(socket),
-                None => Err(daemon::Error::NotRunning(socket).into()),
+                None => self.other_stream(socket, may_start),
             },
+        }
+    }
+
+    fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
+        match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
+            Some(system) => {
+                self.is_system = true;
+                Ok(daemon::connect_to_system(system, may_start)?)
+            }
+            None if may_start => self.start(own),
+            None => Err(daemon::Error::NotRunning(own).into()),
         }
     }
 
@@ -146,6 +161,9 @@ impl Session {
         let closed = matches!(error, connection::Error::Closed { .. });
         let failure = Failure::from(error);
         match self.environment.state_dir() {
+            _ if closed && self.is_system => {
+                failure.hint("look for the reason with `journalctl --unit comfyd`".to_owned())
+            }
             Ok(dir) if closed => {
                 let log = daemon::log_path(&dir);
                 failure.hint(format!("look for the reason in the daemon's log `{}`", log.display()))

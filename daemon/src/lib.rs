@@ -16,6 +16,7 @@ pub mod realize;
 pub mod resolve;
 pub mod rpc;
 pub mod run;
+pub mod service;
 pub mod signals;
 pub mod source;
 pub mod start;

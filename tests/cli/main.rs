@@ -41,6 +41,7 @@ mod rollback;
 mod runs;
 mod runs_crashes;
 mod secrets;
+mod service;
 mod sharing;
 mod socket;
 mod starting;

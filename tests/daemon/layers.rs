@@ -32,6 +32,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
+        &["sd_notify", "listenfd"],
+        &["daemon/src/service.rs"],
+        "only service knows the service manager's protocols",
+    ),
+    (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
         &["daemon/src/source/", "daemon/src/comfy/"],
         "only source and comfy open connections",

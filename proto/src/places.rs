@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Mount points of a RunPod network volume: on serverless workers and on pods.
 pub const VOLUMES: [&str; 2] = ["/runpod-volume", "/workspace"];
 
+/// Says for how many seconds the daemon waits for its volume before it listens. Clients that start one are as patient.
+pub const VOLUME_WAIT: &str = "COMFYD_VOLUME_WAIT";
+
 /// Longest socket path in bytes: `sun_path` holds 108 with the closing zero (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
 

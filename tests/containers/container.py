@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -66,9 +67,11 @@ class Container:
         mount_point: str,
         volume: Path | None,
         user: int | None = None,
+        built: bool = True,
         **variables: str,
     ) -> None:
-        """Starts it; without a volume, `mount` may bring it later. Without a command it is the image's own."""
+        """Starts it; without a volume, `mount` may bring it later. Without a command it is the image's own. With
+        `built`, what the image's RUN lines install is there already."""
         self._scratch = Path(tempfile.mkdtemp(prefix="container-"))
         self._mount_point = mount_point
         self.environment = {"PATH": _path(), "HOME": "/root"} | image.variables | variables
@@ -78,6 +81,8 @@ class Container:
             first = ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *first]
         with tempfile.TemporaryDirectory() as files, open(self.log, "w") as log:
             _lay_out(image, Path(files), mount_point)
+            if built:
+                _install(Path(files))
             places = [self._scratch, files, volume or "", mount_point, *_beside_root(), "--"]
             self._outside = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", *_as_root(), "sh", "-c", _BEGIN, "sh"]
@@ -105,7 +110,7 @@ class Container:
         """The first process's number outside."""
         return next(iter(_children(self._outside.pid)))
 
-    def run(self, *command: str, status: int = 0, **variables: str) -> str:
+    def run(self, *command: str, status: int = 0, limit_s: float = LIMIT_S, **variables: str) -> str:
         """Runs a command in the container as `docker exec` does; returns what it wrote to standard output."""
         done = subprocess.run(
             ["nsenter", f"--target={self.first}", "--mount", "--pid", "--root", "--wd=/", *command],
@@ -113,7 +118,7 @@ class Container:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LIMIT_S,
+            timeout=limit_s,
         )
         if done.returncode != status:
             raise Failed(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}{self.said()}")
@@ -200,14 +205,31 @@ def _lay_out(image: Image, files: Path, mount_point: str) -> None:
             copy = files / place.lstrip("/")
             copy = copy / origin.name if place.endswith("/") else copy
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(origin, copy)
+            if origin.is_dir():
+                shutil.copytree(origin, copy)
+            else:
+                shutil.copy(origin, copy)
+    (files / mount_point.lstrip("/")).mkdir()
+    # As in base images: no package starts its service when it is installed (deb-systemd-invoke(1p)).
+    policy = files / "usr/sbin/policy-rc.d"
+    policy.parent.mkdir()
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+
+
+def _install(files: Path) -> None:
+    """Puts what this checkout has in place of what the RUN lines install."""
     programs = files / "usr/local/bin"
-    # What pip and uv install in RUN lines.
     (programs / "uv").symlink_to(uv()["COMFYD_UV"])
     (files / "opt").mkdir()
     (files / "opt/handler").symlink_to(sys.prefix)
     (programs / "comfyd-handler").symlink_to("/opt/handler/bin/comfyd-handler")
-    (files / mount_point.lstrip("/")).mkdir()
+
+
+def free_port() -> int:
+    """Returns a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def _path() -> str:

@@ -1,4 +1,4 @@
-"""Reads `containers/Dockerfile`: what it copies, sets and starts. What its `RUN` lines make stands in `container.py`."""
+"""Reads `containers/Dockerfile`: what it copies, sets, runs and starts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Image:
 
     copied: list[tuple[str | None, list[str], str]] = field(default_factory=list)
     """Stage (none: the sources), what is copied, and where to."""
+    run: list[str] = field(default_factory=list)
+    """Shell lines; what is mounted for one of them is `mounted`."""
+    mounted: list[tuple[str, str]] = field(default_factory=list)
+    """What of the sources is mounted, and where."""
     variables: dict[str, str] = field(default_factory=dict)
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
@@ -42,6 +46,9 @@ class Image:
             options = dict(re.findall(r"--(\w+)=(\S+)", rest))
             *sources, place = [word for word in rest.split() if not word.startswith("--")]
             self.copied.append((options.get("from"), sources, place))
+        elif instruction == "RUN":
+            self.mounted += re.findall(r"--mount=type=bind,source=([^,]+),target=(\S+)", rest)
+            self.run.append(re.sub(r"--mount=\S+ ", "", rest))
         elif instruction == "ENV":
             self.variables |= dict(word.split("=", 1) for word in shlex.split(rest))
         elif instruction == "ENTRYPOINT":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import unittest
 import urllib.request
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 from tests.handler.machine import Machine
 from tests.real.product import wait_until
 
-from .container import LIMIT_S, Container
+from .container import LIMIT_S, Container, free_port
 from .image import Image
 
 _ORPHANS = 100
@@ -59,7 +57,7 @@ class Pod(unittest.TestCase):
         wait_until(lambda: not pod.zombies(), limit_s=LIMIT_S, what="a first process that reaps")
 
     def test_a_version_is_there_for_people_and_outlives_a_crash_of_comfyd(self) -> None:
-        port = _free_port()
+        port = free_port()
         pod = self.pod(COMFY_VERSION_ID="two", COMFY_UI_PORT=str(port))
         wait_until(lambda: _answers(port), limit_s=LIMIT_S, what="ComfyUI")
         (before,) = pod.answer("status")["instances"]
@@ -114,38 +112,10 @@ class Pod(unittest.TestCase):
         self.assertEqual((volume / "home").stat().st_uid, nobody)
         self.assertEqual(pod.stop(), 0, pod.said())
 
-    @unittest.skipUnless(shutil.which("sshd", path="/usr/sbin"), "no sshd is installed here")
-    def test_the_owner_of_the_public_key_comes_in(self) -> None:
-        place = Path(self.machine.place, "ssh")
-        place.mkdir()
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "key"], check=True)
-        port = _free_port()
-        pod = self.pod(
-            "sh",
-            "-c",
-            f"echo 'Port {port}' >/etc/ssh/sshd_config.d/port.conf; exec comfyd-entrypoint pod",
-            PUBLIC_KEY=(place / "key.pub").read_text().strip(),
-            COMFYD_STATE_DIR="/root/state",
-            COMFY_ORG_API_KEY="s3cr3t",
-        )
-        pod.await_service()
-        options = ["StrictHostKeyChecking=no", f"UserKnownHostsFile={place}/known", "BatchMode=yes"]
-        login = ["ssh", "-q", "-F", "none", "-i", place / "key", "-p", str(port), *(f"-o{option}" for option in options)]
-        for asked, found in (("comfyctl --no-start list", "two"), ("env", "COMFYD_STATE_DIR=/root/state")):
-            done = subprocess.run([*login, "root@127.0.0.1", asked], capture_output=True, text=True, timeout=LIMIT_S)
-            self.assertIn(found, done.stdout, done.stderr + pod.said())
-        self.assertNotIn("s3cr3t", done.stdout + pod.run("cat", "/root/.ssh/environment"))
-        self.assertEqual(pod.stop(), 0, pod.said())
-
 
 def _comfyds(pod: Container) -> list[int]:
     """Returns the pod's daemons."""
     return [pid for pid in pod.processes() if Path(f"/proc/{pid}/comm").read_text() == "comfyd\n"]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

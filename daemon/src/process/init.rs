@@ -5,10 +5,10 @@
 //! runs itself once more as the daemon. One process could not do both: who waits for whichever child has ended
 //! takes from tokio, gix and the standard library the children that they wait for by their numbers.
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -54,16 +54,17 @@ pub fn stand_in_front() -> io::Result<u8> {
 /// Reaps every child that has ended. Returns the exit status of `daemon` where it is among them.
 fn reap(daemon: Pid) -> io::Result<Option<u8>> {
     loop {
-        let (ended, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            // The system passes on one byte of it.
-            Ok(WaitStatus::Exited(pid, status)) => (pid, status & 0xff),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
-            Ok(_) | Err(Errno::EINTR) => continue,
+        // Not by nix, which reaps a child and then fails where a real-time signal has ended it.
+        let (ended, status) = match wait(WaitOptions::NOHANG) {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(Errno::CHILD) => return Ok(None),
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         };
-        if ended == daemon {
-            return Ok(Some(u8::try_from(status).unwrap_or(u8::MAX)));
+        if ended.as_raw_pid() == daemon.as_raw() {
+            let signal = status.terminating_signal().map(|signal| 128 + signal);
+            let status = status.exit_status().or(signal).and_then(|status| u8::try_from(status).ok());
+            return Ok(Some(status.unwrap_or(u8::MAX)));
         }
     }
 }

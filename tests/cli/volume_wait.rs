@@ -26,15 +26,21 @@ fn idle(env: &TestEnv) -> Container {
 fn the_daemon_waits_for_its_volume_and_clients_wait_for_the_daemon() {
     let env = unmounted("600");
     let container = idle(&env);
-    let client = container.command(&env.command(&["list"])).spawn().unwrap();
+    let told = env.path("run/told");
+    let mut client = container.command(&env.command(&["list"]));
+    let mut client = client.stderr(fs::File::create(&told).unwrap()).spawn().unwrap();
     eventually("the daemon says what it waits for", || {
         env.log().contains(&format!("waiting until a volume is mounted at `{}`", env.path("vol").display()))
     });
     assert!(!env.socket().exists(), "it serves nobody yet");
     assert_eq!(fs::read_dir(env.path("vol")).unwrap().count(), 0, "nothing is made below the mount point");
+    eventually("the client says why it waits", || {
+        let log = env.path("state/comfyd/comfyd.log");
+        let said = format!("comfyd does not listen yet; `{}` says what it waits for\n", log.display());
+        fs::read_to_string(&told).unwrap() == said
+    });
     container.mount(&env.path("vol"));
-    let ended = client.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{}", env.log());
+    assert!(client.wait().unwrap().success(), "{}", env.log());
     let status = container.comfyctl(&env, &["status", "--json"]);
     assert!(status.stdout.contains(&env.path("vol").display().to_string()), "{}", status.stdout);
     assert_eq!(container.comfyctl(&env, &["shutdown"]).status, Some(0));

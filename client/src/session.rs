@@ -130,7 +130,8 @@ impl Session {
         let (state_dir, volume_wait) = (self.environment.state_dir()?, self.environment.volume_wait());
         let start = Start { program, socket, state_dir, volume_wait };
         let on_wait = |log: &Path| {
-            self.screen.note(&format!("comfyd does not listen yet; `{}` says what it waits for", log.display()));
+            self.screen
+                .note(&format!("comfyd does not listen yet; `{}` says what it waits for", log.display()));
         };
         Ok(start.run(&self.interrupt, on_wait)?)
     }

@@ -140,6 +140,9 @@ short
         let error = find(&get("1")).unwrap_err();
         assert_eq!(error.to_string(), format!("no volume was mounted at `{place}` within 1 s"));
         assert!(matches!(find(&get("soon")), Err(ConfigError::Count { .. })));
-        assert_eq!(find(&|name: &str| get("9")(name).map(|text| text.replace(&place, "/proc"))).unwrap(), Some("/proc".into()));
+        assert_eq!(
+            find(&|name: &str| get("9")(name).map(|text| text.replace(&place, "/proc"))).unwrap(),
+            Some("/proc".into())
+        );
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take until it listens.
+/// How long a daemon may take until it listens, once its volume is there.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often the socket is tried meanwhile; a try costs microseconds.
@@ -28,6 +28,9 @@ const RESTART_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a daemon that runs may take until it listens at its name again: it looks twice a second.
 const RETURN_LIMIT: Duration = Duration::from_secs(3);
+
+/// After how long the user is told that the daemon may be waiting for its volume.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 20;
@@ -41,16 +44,20 @@ pub struct Start {
     pub socket: PathBuf,
     /// Directory of its log; made with mode 0700 where it is missing.
     pub state_dir: PathBuf,
+    /// For how long it waits for its volume before anything else.
+    pub volume_wait: Duration,
 }
 
 impl Start {
-    /// Starts the daemon and returns a connection to whoever listens first. Blocks for at most 10 s.
+    /// Starts the daemon and returns a connection to whoever listens first. Blocks for at most 10 s, and for as long
+    /// as the daemon waits for its volume; `on_wait` is called when that may be what takes so long.
     /// The daemon goes on when this process ends, and a Ctrl-C at the terminal does not reach it.
     ///
     /// # Errors
     /// The daemon cannot be started, ends early, or does not listen in time.
-    pub fn run(&self, interrupt: &Interrupt) -> Result<Stream, Error> {
-        let deadline = Instant::now() + START_LIMIT;
+    pub fn run(&self, interrupt: &Interrupt, on_wait: impl FnOnce(&Path)) -> Result<Stream, Error> {
+        let (began, limit) = (Instant::now(), START_LIMIT + self.volume_wait);
+        let mut on_wait = Some(on_wait).filter(|_| !self.volume_wait.is_zero());
         let (mut child, mut log) = self.spawn()?;
         loop {
             // In this order: a daemon that ended may have ended because another one listens.
@@ -63,8 +70,12 @@ impl Start {
             if interrupt.is_set() {
                 return Err(Error::Cancelled);
             }
-            if Instant::now() > deadline {
-                return Err(Error::Late { log: self.log_path() });
+            let waited = began.elapsed();
+            if waited > limit {
+                return Err(Error::Late { limit, log: self.log_path() });
+            }
+            if let Some(tell) = on_wait.take_if(|_| waited > PATIENCE) {
+                tell(&self.log_path());
             }
             match ended {
                 None => std::thread::sleep(POLL),
@@ -220,8 +231,10 @@ pub enum Error {
         log_end: Vec<String>,
     },
     /// It runs and does not listen.
-    #[error("the daemon did not listen within {} s", START_LIMIT.as_secs())]
+    #[error("the daemon did not listen within {} s", limit.as_secs())]
     Late {
+        /// How long it was waited for.
+        limit: Duration,
         /// Its log.
         log: PathBuf,
     },
@@ -254,7 +267,7 @@ impl Error {
             Self::Spawn { .. } => {
                 Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
             }
-            Self::Died { log, .. } | Self::Late { log } => {
+            Self::Died { log, .. } | Self::Late { log, .. } => {
                 Some(format!("the daemon's whole log is `{}`", log.display()))
             }
             Self::Log { .. } => Some("name another directory with COMFYD_STATE_DIR".to_owned()),

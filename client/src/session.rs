@@ -12,7 +12,7 @@ use interprocess::local_socket::Stream;
 use proto::ErrorKind;
 use proto::method::{HelloAnswer, Method, Target};
 use proto::places;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often hello is said to a daemon that hangs up on it.
 const HELLOS: u32 = 3;
@@ -142,8 +142,13 @@ impl Session {
     fn start(&self, socket: PathBuf) -> Result<Stream, Failure> {
         let program = self.environment.daemon_program();
         self.screen.detail(&format!("starting `{}`", program.display()));
-        let start = Start { program, socket, state_dir: self.environment.state_dir()? };
-        Ok(start.run(&self.interrupt)?)
+        let (state_dir, volume_wait) = (self.environment.state_dir()?, self.environment.volume_wait());
+        let start = Start { program, socket, state_dir, volume_wait };
+        let on_wait = |log: &Path| {
+            self.screen
+                .note(&format!("comfyd does not listen yet; `{}` says what it waits for", log.display()));
+        };
+        Ok(start.run(&self.interrupt, on_wait)?)
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {

@@ -4,6 +4,7 @@ use clap::Parser;
 use comfyd::config::Config;
 use comfyd::daemon::{self, DaemonError};
 use comfyd::error::chain;
+use comfyd::process::{is_first, stand_in_front};
 use comfyd::rpc::ListenError;
 use comfyd::service::{Passed, Service};
 use std::process::ExitCode;
@@ -29,11 +30,14 @@ fn main() -> ExitCode {
         // Fails only for a group leader, which then has a terminal of its own to lose.
         nix::unistd::setsid().ok();
     }
+    let filter = EnvFilter::try_from_env("COMFYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    if is_first() {
+        return first_of_container();
+    }
     #[cfg(feature = "failpoints")]
     let _scenario = comfyd::failpoint::install();
     comfyd::source::http::install_tls();
-    let filter = EnvFilter::try_from_env("COMFYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,6 +50,16 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn first_of_container() -> ExitCode {
+    stand_in_front().map_or_else(
+        |error| {
+            tracing::error!("failed to run the daemon as a child of the container's first process: {error}");
+            ExitCode::FAILURE
+        },
+        ExitCode::from,
+    )
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -16,6 +16,8 @@ pub const SYSTEM_SOCKET: &str = "/run/comfyd/comfyd.sock";
 /// inherited it would speak in that process's name.
 pub const SERVICE_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// Says for how many seconds the daemon waits for its volume before it listens. Clients that start one are as patient.
+pub const VOLUME_WAIT: &str = "COMFYD_VOLUME_WAIT";
 
 /// Longest socket path in bytes: `sun_path` holds 108 with the closing zero (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;

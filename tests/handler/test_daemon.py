@@ -39,6 +39,7 @@ class Places(unittest.TestCase):
             {"COMFYD_SOCKET": "/" + "x" * 107},
             {"OUTPUT_MODE": "ftp"},
             {"COMFY_MAX_CONCURRENCY": "0"},
+            {"COMFYD_VOLUME_WAIT": "soon"},
             {"BUCKET_ENDPOINT_URL": "bucket"},
         ):
             with self.assertRaises(Failure, msg=variables):

@@ -25,6 +25,11 @@ pub const VARIABLES: &[Variable] = &[
         "the first writable one of `/runpod-volume`, `/workspace`; else the home directory",
     ),
     variable(
+        "COMFYD_VOLUME_WAIT",
+        "seconds to wait until the volume is mounted, before anything else; none in that time is a failure",
+        "0: what is at the mount point when the daemon starts is the volume",
+    ),
+    variable(
         "COMFY_HOME",
         "home of a version, read from comfyctl's environment; may hold `{version_id}`",
         "`<volume>/comfy-<id>`, else `~/comfy-<id>`",

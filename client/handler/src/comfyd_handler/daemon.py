@@ -17,6 +17,8 @@ from .errors import Disconnected, Failure
 from .settings import Settings
 
 _START_LIMIT_S = 10.0
+"""How long a daemon may take until it listens, once its volume is there."""
+
 _POLL_S = 0.01
 _RESTART_PAUSE_S = 0.25
 """While an old daemon is on its way out it still holds its lock."""
@@ -65,7 +67,8 @@ class _Start:
         self._log = settings.state_dir / "comfyd.log"
 
     async def run(self) -> Connection:
-        deadline = time.monotonic() + _START_LIMIT_S
+        limit = _START_LIMIT_S + self._settings.volume_wait_s
+        deadline = time.monotonic() + limit
         child, log_end = self._spawn()
         while time.monotonic() < deadline:
             # In this order: a daemon that ended may have ended because another one listens.
@@ -81,7 +84,7 @@ class _Start:
                 child, log_end = self._spawn()
             else:
                 raise self._died(status, log_end)
-        raise self._failure(f"comfyd did not listen within {_START_LIMIT_S:.0f} s")
+        raise self._failure(f"comfyd did not listen within {limit:.0f} s")
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], int]:
         """Spawns the daemon; returns it, and where in the log its first line will be."""

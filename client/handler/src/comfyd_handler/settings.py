@@ -38,6 +38,8 @@ class Settings:
     """Where the daemon's log goes, and jobs' files while they run."""
     program: str
     """The daemon to start when none listens."""
+    volume_wait_s: float
+    """How long a daemon that is started waits for its volume before it listens."""
     cwd: str | None
     version_id: str | None
     """The version of jobs that name none. It is started with the worker."""
@@ -62,6 +64,7 @@ class Settings:
             system_socket=None if text("COMFYD_SOCKET") else SYSTEM_SOCKET,
             state_dir=state_dir,
             program=text("COMFYD_BIN") or "comfyd",
+            volume_wait_s=_count(text, "COMFYD_VOLUME_WAIT", least=0) or 0,
             cwd=_cwd(),
             version_id=text("COMFY_VERSION_ID"),
             comfy_home=text("COMFY_HOME"),
@@ -128,10 +131,10 @@ def _mode(value: str) -> str:
     return value
 
 
-def _count(text: _Texts, name: str) -> int | None:
+def _count(text: _Texts, name: str, *, least: int = 1) -> int | None:
     value = text(name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or int(value) == 0:
-        raise Failure(f"{name} is `{value}`, not a number above 0")
+    if not value.isascii() or not value.isdigit() or int(value) < least:
+        raise Failure(f"{name} is `{value}`, not a number from {least} on")
     return int(value)

@@ -7,11 +7,13 @@
 mod birth;
 mod group;
 mod lasting;
+mod memory;
 mod open_files;
 mod orphans;
 
 pub use birth::{Birth, Effort, marked, pss_bytes, threads};
 pub use lasting::Process;
+pub use memory::Memory;
 pub use open_files::raise_open_files;
 pub use orphans::end_orphans;
 

@@ -22,7 +22,7 @@ mod record;
 mod recorder;
 mod running;
 mod shadow;
-mod speed;
+pub mod speed;
 mod touched;
 
 pub use record::{Distrust, OpenedFile, Part, StartRecord};

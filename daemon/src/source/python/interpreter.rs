@@ -138,6 +138,24 @@ async fn list(ctx: &Ctx, uv: &Uv) -> Result<Vec<Candidate>, PythonError> {
         .map_err(|error| PythonError::Answer { what: "list of interpreters", reason: error.to_string() })
 }
 
+/// Returns the CPythons that uv finds on this machine, the newest first, and one of each version. They are not run,
+/// and where a path leads through links is not followed.
+///
+/// # Errors
+/// When uv fails.
+pub async fn interpreters(ctx: &Ctx, uv: &Uv) -> Result<Vec<Interpreter>, PythonError> {
+    let mut listed = list(ctx, uv).await?;
+    listed.retain(Candidate::is_plain);
+    listed.sort_by_key(|candidate| std::cmp::Reverse(candidate.numbers()));
+    let found = listed.into_iter().map(|candidate| {
+        let [major, minor, _] = candidate.numbers();
+        Interpreter { version: format!("{major}.{minor}"), path: candidate.path }
+    });
+    let mut found: Vec<_> = found.collect();
+    found.dedup_by(|one, other| one.version == other.version);
+    Ok(found)
+}
+
 /// Asks a Python what it is; none when it does not run or is not CPython. Shims and virtual
 /// environments answer with the program behind them.
 async fn inspect(ctx: &Ctx, uv: &Uv, path: &Path) -> Result<Option<Interpreter>, PythonError> {

@@ -10,6 +10,7 @@ mod client;
 mod crashes;
 mod crowd;
 mod daemon;
+mod doctor;
 mod dry_run;
 mod errors;
 mod fetch;

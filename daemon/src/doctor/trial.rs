@@ -346,6 +346,21 @@ mod tests {
         let tried = look(&ctx, &config, None, false).await;
         assert!(tried.write.is_none() && tried.create.is_none(), "{tried:?}");
         assert_eq!(left(&config), 0);
+        let ctx = Ctx::new();
+        let trying = look(&ctx, &config, None, false);
+        // In the middle of it, or when it is over: in either case nothing may be left.
+        let cancelling = async {
+            while left(&config) == 0 {
+                tokio::task::yield_now().await;
+            }
+            ctx.cancel.cancel();
+        };
+        let (_, ended) = tokio::join!(cancelling, async {
+            let tried = trying.await;
+            ctx.cancel.cancel();
+            tried
+        });
+        assert_eq!((left(&config), ended.refused.is_none()), (0, true), "{ended:?}");
     }
 
     #[tokio::test]

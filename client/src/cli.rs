@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    doctor, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    doctor, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test,
+    ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;

@@ -55,8 +55,24 @@ fn everything_is_looked_at_and_nothing_is_left_behind() {
     let before = volume(&env);
     let (_, findings) = doctor(&env, &[]);
     for subject in [
-        "daemon", "versions", "volume", "links", "locks", "speed", "small files", "memory map", "disk", "memory",
-        "open files", "HF_TOKEN", "CIVITAI_TOKEN", "git", "uv", "Python", "GPU", "daemons",
+        "daemon",
+        "versions",
+        "volume",
+        "links",
+        "locks",
+        "speed",
+        "small files",
+        "memory map",
+        "disk",
+        "memory",
+        "open files",
+        "HF_TOKEN",
+        "CIVITAI_TOKEN",
+        "git",
+        "uv",
+        "Python",
+        "GPU",
+        "daemons",
     ] {
         assert!(!about(&findings, subject).0.is_empty(), "{subject}: {findings:#?}");
     }
@@ -120,7 +136,8 @@ fn hosts_that_do_not_answer_are_a_warning() {
 #[test]
 fn a_spec_that_cannot_be_read_is_a_problem_with_its_place() {
     let env = offline();
-    fs::write(env.volume("versions/broken.json"), "{\n  \"schema_version\": 2,\n  \"comfy\": {}\n}\n").unwrap();
+    fs::write(env.volume("versions/broken.json"), "{\n  \"schema_version\": 2,\n  \"comfy\": {}\n}\n")
+        .unwrap();
     let (ended, findings) = doctor(&env, &["--quick"]);
     let (verdicts, said) = about(&findings, "versions");
     assert_eq!(verdicts, ["problem", "ok"], "{said}");

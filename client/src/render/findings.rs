@@ -31,7 +31,11 @@ pub fn people(findings: &[Finding]) -> String {
         0 => "no problem".to_owned(),
         problems => count(problems, "problem"),
     };
-    text + &format!("\n{problems}, {}, {} ok\n", count(number(Verdict::Warning), "warning"), number(Verdict::Ok))
+    text + &format!(
+        "\n{problems}, {}, {} ok\n",
+        count(number(Verdict::Warning), "warning"),
+        number(Verdict::Ok)
+    )
 }
 
 fn verdict(verdict: Verdict) -> String {

@@ -103,10 +103,7 @@ mod tests {
             (&[("torch", "2.12.0+cu130")], Some(Built::Cuda((13, 0)))),
             (&[("torch", "2.8.0+cpu")], Some(Built::Cpu)),
             (&[("torch", "2.8.0+rocm6.3")], Some(Built::Rocm)),
-            (
-                &[("nvidia-cuda-runtime-cu12", "12.8.90"), ("torch", "2.9.1")],
-                Some(Built::Cuda((12, 8))),
-            ),
+            (&[("nvidia-cuda-runtime-cu12", "12.8.90"), ("torch", "2.9.1")], Some(Built::Cuda((12, 8)))),
             (&[("nvidia-cuda-runtime", "13.0.96"), ("torch", "2.12.0")], Some(Built::Cuda((13, 0)))),
             (&[("torch", "2.9.1")], None),
             (&[("tiny", "1.0")], None),

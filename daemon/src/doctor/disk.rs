@@ -77,7 +77,12 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     });
     let is_worker = config.child_env.contains_key("RUNPOD_ENDPOINT_ID");
     let root = if is_worker { inspect::space(Path::new("/")).ok() } else { None };
-    disks.iter().map(|disk| judge(disk, quota)).chain(of_quota(quota)).chain(root.and_then(of_worker)).collect()
+    disks
+        .iter()
+        .map(|disk| judge(disk, quota))
+        .chain(of_quota(quota))
+        .chain(root.and_then(of_worker))
+        .collect()
 }
 
 fn disk(config: &Config, name: &'static str, path: &Path, space: Space) -> Disk {
@@ -149,7 +154,11 @@ fn of_worker(root: Space) -> Option<Finding> {
             figure(root.available_bytes),
             figure(root.total_bytes)
         );
-        Finding::problem(SUBJECT, text, "give the endpoint's container a larger disk, or keep caches on the volume")
+        Finding::problem(
+            SUBJECT,
+            text,
+            "give the endpoint's container a larger disk, or keep caches on the volume",
+        )
     })
 }
 

@@ -68,7 +68,11 @@ fn told(driver: &Driver) -> Finding {
 fn none(has_driver: bool, others_exist: bool) -> Finding {
     if others_exist {
         let text = "there is one, and no NVIDIA driver tells of it: ComfyUI gets it as it is";
-        return Finding::warning(SUBJECT, text, "install NVIDIA's driver library, unless it is another maker's GPU");
+        return Finding::warning(
+            SUBJECT,
+            text,
+            "install NVIDIA's driver library, unless it is another maker's GPU",
+        );
     }
     let text = if has_driver {
         "none that may be used: ComfyUI runs on the processor"

@@ -57,7 +57,8 @@ enum Asked {
 /// Asks the sites, with their tokens where there are some. Bounded by [`LOOK`]. Cancel-safe.
 pub(super) async fn look(ctx: &Ctx, http: &Http, offline: bool) -> Vec<Finding> {
     let [hub, civitai] = SITES;
-    let (hub_says, civitai_says) = tokio::join!(ask(ctx, http, hub, offline), ask(ctx, http, civitai, offline));
+    let (hub_says, civitai_says) =
+        tokio::join!(ask(ctx, http, hub, offline), ask(ctx, http, civitai, offline));
     let tokens = [http.hosts().hf_token.is_some(), http.hosts().civitai_token.is_some()];
     let now = Timestamp::now();
     let clock = clock(&[&hub_says, &civitai_says], now);

@@ -51,7 +51,8 @@ pub(super) async fn look(ctx: &Ctx, config: &Config) -> Vec<Finding> {
         let before = blocking(zombies).await;
         tokio::time::sleep(REAPED).await;
         let after = blocking(zombies).await;
-        after.into_iter().filter(|(pid, _)| before.contains_key(pid)).map(|(_, name)| name).collect()
+        let stayed = after.into_iter().filter(|(pid, _)| before.contains_key(pid));
+        stayed.map(|(_, name)| name).collect::<Vec<_>>()
     };
     let (zombies, units) = tokio::join!(zombies, units(ctx, config));
     let init = Init { name, zombies, own_unit, units };
@@ -97,8 +98,12 @@ fn of_init(init: &Init) -> Vec<Finding> {
         found.push(Finding::problem("systemd", text, remedy));
     }
     if found.is_empty() {
-        let active: Vec<_> =
-            init.units.iter().filter(|(_, state)| *state == "active").map(|(unit, _)| unit.as_str()).collect();
+        let active: Vec<_> = init
+            .units
+            .iter()
+            .filter(|(_, state)| *state == "active")
+            .map(|(unit, _)| unit.as_str())
+            .collect();
         found.push(match (&init.own_unit, active.is_empty()) {
             (Some(unit), _) => Finding::ok(SUBJECT, format!("`{}`; comfyd runs as {unit}", init.name)),
             (None, false) => Finding::ok(
@@ -134,7 +139,11 @@ fn zombie(line: &str) -> Option<String> {
 /// Returns the unit of a control group, `0::/system.slice/comfyd.service`.
 fn unit_of(group: &str) -> Option<String> {
     let path = group.lines().find_map(|line| line.strip_prefix("0::"))?;
-    path.split('/').rev().find(|part| part.ends_with(".service")).filter(|unit| unit.starts_with("comfyd")).map(str::to_owned)
+    path.split('/')
+        .rev()
+        .find(|part| part.ends_with(".service"))
+        .filter(|unit| unit.starts_with("comfyd"))
+        .map(str::to_owned)
 }
 
 /// Asks systemd how the units stand, where it is the first process (sd_booted(3)).
@@ -155,7 +164,8 @@ fn states(shown: &str) -> BTreeMap<String, String> {
     let value = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
-    let states = shown.split("\n\n").filter_map(|block| Some((value(block, "Id")?, value(block, "ActiveState")?)));
+    let states =
+        shown.split("\n\n").filter_map(|block| Some((value(block, "Id")?, value(block, "ActiveState")?)));
     states.collect()
 }
 
@@ -168,7 +178,10 @@ mod tests {
     fn too_little_is_a_warning() {
         let memory = |available| of_memory(Memory { total: 64 << 30, available }).verdict;
         assert_eq!((memory(32 << 30), memory(1 << 30)), (Fine, Warning));
-        assert_eq!([None, Some(1 << 20), Some(1024)].map(|limit| of_files(limit).verdict), [Fine, Fine, Warning]);
+        assert_eq!(
+            [None, Some(1 << 20), Some(1024)].map(|limit| of_files(limit).verdict),
+            [Fine, Fine, Warning]
+        );
     }
 
     #[test]
@@ -186,7 +199,8 @@ mod tests {
         assert_eq!((found.len(), found[0].verdict), (1, Fine));
         let found = of_init(&Init { zombies: vec!["sleep".to_owned()], ..Init::default() });
         assert!(found[0].verdict == Warning && found[0].text.contains("its dead: `sleep`"), "{found:?}");
-        let states = states("Id=comfyd.service\nActiveState=failed\n\nActiveState=active\nId=comfyd.socket\n");
+        let states =
+            states("Id=comfyd.service\nActiveState=failed\n\nActiveState=active\nId=comfyd.socket\n");
         assert_eq!(states.len(), 2);
         let found = of_init(&Init { units: states, ..init });
         assert_eq!((found.len(), found[0].verdict), (1, Problem));
@@ -196,7 +210,10 @@ mod tests {
     #[test]
     fn the_unit_is_in_the_control_group() {
         assert_eq!(unit_of("0::/system.slice/comfyd.service\n").as_deref(), Some("comfyd.service"));
-        assert_eq!(unit_of("0::/user.slice/user@0.service/app.slice/comfyd.service").as_deref(), Some("comfyd.service"));
+        assert_eq!(
+            unit_of("0::/user.slice/user@0.service/app.slice/comfyd.service").as_deref(),
+            Some("comfyd.service")
+        );
         assert_eq!(unit_of("0::/user.slice/ssh.service"), None);
         assert_eq!(unit_of("12:cpu:/\n0::/\n"), None);
     }

@@ -37,12 +37,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const TRIALS: Duration = Duration::from_secs(20);
 
 /// Looks at everything. Takes seconds; cancelling `ctx` ends it, and what was found until then is returned.
-pub async fn examine(
-    ctx: &Ctx,
-    sources: &Sources,
-    supervisor: &Supervisor,
-    params: &Doctor,
-) -> Vec<Finding> {
+pub async fn examine(ctx: &Ctx, sources: &Sources, supervisor: &Supervisor, params: &Doctor) -> Vec<Finding> {
     ctx.progress.phase("looking at the machine");
     let config = &sources.config;
     let on_disk = |look: fn(&crate::config::Config) -> Vec<Finding>| {
@@ -86,7 +81,8 @@ pub async fn examine(
         ("GPU", gpu),
         ("daemons", neighbours),
     ];
-    let found = families.into_iter().flat_map(|(subject, found)| found.unwrap_or_else(|| vec![overdue(subject)]));
+    let found =
+        families.into_iter().flat_map(|(subject, found)| found.unwrap_or_else(|| vec![overdue(subject)]));
     found.collect()
 }
 

@@ -95,12 +95,12 @@ fn sequential(write: Option<Rate>, read: Option<Rate>) -> Option<Finding> {
 fn small(tried: &Tried, shadows: bool) -> Option<Finding> {
     const SUBJECT: &str = "small files";
     let (create, remove, open) = (tried.create?, tried.remove?, tried.open?);
-    let text =
-        format!("make {}, open {}, remove {} each", time(create), time(open.volume), time(remove));
+    let text = format!("make {}, open {}, remove {} each", time(create), time(open.volume), time(remove));
     let found = if create * FILES_OF_A_VERSION > PATIENCE {
         let all = seconds((create * FILES_OF_A_VERSION).as_secs());
         let text = format!("{text}: the files of one version take {all} to make");
-        let remedy = "realize once for all machines of the volume; `comfyctl realize --background` waits for nobody";
+        let remedy =
+            "realize once for all machines of the volume; `comfyctl realize --background` waits for nobody";
         Finding::warning(SUBJECT, text, remedy)
     } else if open.is_far() && !shadows {
         let remedy = "unset COMFYD_SHADOW_BUDGET, so that starts are made from local copies";
@@ -128,7 +128,8 @@ fn map(mapped: &Result<Rate, String>, read: Option<Rate>) -> Finding {
     let is_slower = read.is_some_and(|read| mapped < read.per_second() / MAP_LOSS);
     let found = if mapped < SLOW || is_slower && mapped < 4 * SLOW {
         let text = format!("{text}: 10 GB take {}", seconds(MODEL / mapped.max(1)));
-        let remedy = "keep hot models on a nearer disk (MODELS_DIR), or pin versions: idle time reads them ahead";
+        let remedy =
+            "keep hot models on a nearer disk (MODELS_DIR), or pin versions: idle time reads them ahead";
         Finding::warning(SUBJECT, text, remedy)
     } else {
         Finding::ok(SUBJECT, text)
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn slow_reads_are_told_in_seconds_of_a_model() {
-        let at = |read| only(&Tried { write: megabytes(300), read: megabytes(read), ..Tried::default() }, true);
+        let at =
+            |read| only(&Tried { write: megabytes(300), read: megabytes(read), ..Tried::default() }, true);
         assert_eq!(at(380), (Fine, "writes 300 MB/s, reads 380 MB/s in one file".to_owned()));
         let (verdict, text) = at(50);
         assert!(verdict == Warning && text.ends_with("a model of 10 GB takes 3 min to load"), "{text}");

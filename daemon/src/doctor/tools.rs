@@ -60,7 +60,8 @@ pub(super) async fn look(ctx: &Ctx, config: &Config, locks: &BTreeMap<VersionId,
 fn git(program: Option<PathBuf>, locks: &BTreeMap<VersionId, Lock>) -> Finding {
     const SUBJECT: &str = "git";
     // uv runs git for packages that are repositories; comfyd itself never does, but for credential helpers.
-    let by_git = |lock: &&Lock| lock.python.packages.iter().any(|package| package.requirement.contains("git+"));
+    let by_git =
+        |lock: &&Lock| lock.python.packages.iter().any(|package| package.requirement.contains("git+"));
     let needing: Vec<_> = locks.values().filter(by_git).map(|lock| &lock.version_id).collect();
     match program {
         Some(program) => Finding::ok(
@@ -94,7 +95,11 @@ fn of_uv(found: FoundUv) -> Finding {
         FoundUv::Absent { tried, .. } => {
             let tried = if tried.is_empty() { String::new() } else { format!(": {}", tried.join("; ")) };
             let text = format!("there is none, and none can be installed here{tried}");
-            Finding::problem(SUBJECT, text, "install uv, or `python3` with pip; name another uv with COMFYD_UV")
+            Finding::problem(
+                SUBJECT,
+                text,
+                "install uv, or `python3` with pip; name another uv with COMFYD_UV",
+            )
         }
         FoundUv::Broken(why) => {
             Finding::problem(SUBJECT, why, "correct COMFYD_UV, or unset it: comfyd finds or installs one")
@@ -128,7 +133,8 @@ fn of_locks(all: &[Interpreter], locks: &BTreeMap<VersionId, Lock>) -> Vec<Findi
     }
     let told = missing.into_iter().map(|(version, ids)| {
         let text = format!("no {version} on this machine, which {} needs", super::list(ids));
-        let remedy = format!("install Python {version} (`uv python install {version}`), or resolve with `--update`");
+        let remedy =
+            format!("install Python {version} (`uv python install {version}`), or resolve with `--update`");
         Finding::problem("Python", text, remedy)
     });
     told.collect()
@@ -169,7 +175,9 @@ mod tests {
     fn a_uv_is_there_or_can_be_had_or_not() {
         let found = of_uv(FoundUv::There("/bin/uv".to_owned(), "uv 0.13.9 (x)".to_owned()));
         assert_eq!((found.verdict, found.text.as_str()), (Fine, "0.13.9, `/bin/uv`"));
-        let absent = |can_install| of_uv(FoundUv::Absent { tried: vec!["`/bin/uv` which is uv 0.1.0".into()], can_install });
+        let absent = |can_install| {
+            of_uv(FoundUv::Absent { tried: vec!["`/bin/uv` which is uv 0.1.0".into()], can_install })
+        };
         assert_eq!((absent(true).verdict, absent(false).verdict), (Fine, Problem));
         assert!(absent(false).text.contains("uv 0.1.0"));
         assert_eq!(of_uv(FoundUv::Broken("x".to_owned())).verdict, Problem);

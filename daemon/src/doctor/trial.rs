@@ -198,7 +198,8 @@ impl Trial {
             std::fs::write(&path, [1; 4096]).map_err(StoreError::at("write", &path))?;
             made.push(path);
         }
-        let each = |time: Duration, made: &[PathBuf]| Some(time.checked_div(u32::try_from(made.len()).ok()?)?);
+        let each =
+            |time: Duration, made: &[PathBuf]| Some(time.checked_div(u32::try_from(made.len()).ok()?)?);
         tried.create = each(began.elapsed(), &made);
         tried.open = time_files(&made, local)?;
         let began = Instant::now();
@@ -210,13 +211,7 @@ impl Trial {
     }
 
     /// Does what takes a second holder of a lock, and a second process.
-    async fn beside_another(
-        &self,
-        ctx: &Ctx,
-        config: &Config,
-        python: Option<PathBuf>,
-        tried: &mut Tried,
-    ) {
+    async fn beside_another(&self, ctx: &Ctx, config: &Config, python: Option<PathBuf>, tried: &mut Tried) {
         let lock = self.path("lock");
         let asked = blocking({
             let lock = lock.clone();
@@ -242,7 +237,8 @@ impl Trial {
             tried.locks = Some(if said.flock { Locks::Lie } else { Locks::Hold });
         } else {
             let second = blocking(move || Flock::ask(&lock)).await;
-            tried.locks = Some(if matches!(second, Ok(Asked::Granted(_))) { Locks::Lie } else { Locks::Hold });
+            tried.locks =
+                Some(if matches!(second, Ok(Asked::Granted(_))) { Locks::Lie } else { Locks::Hold });
         }
     }
 
@@ -305,7 +301,8 @@ mod tests {
             std::fs::create_dir_all(&place).unwrap();
             place.display().to_string()
         };
-        let vars = [("HOME", "home"), ("COMFY_VOLUME", "vol")].map(|(name, dir)| (name.to_owned(), place(dir)));
+        let vars =
+            [("HOME", "home"), ("COMFY_VOLUME", "vol")].map(|(name, dir)| (name.to_owned(), place(dir)));
         Arc::new(Config::from_vars(&BTreeMap::from(vars)).unwrap())
     }
 
@@ -350,7 +347,7 @@ mod tests {
         let trying = look(&ctx, &config, None, false);
         // In the middle of it, or when it is over: in either case nothing may be left.
         let cancelling = async {
-            while left(&config) == 0 {
+            while left(&config) == 0 && !ctx.cancel.is_cancelled() {
                 tokio::task::yield_now().await;
             }
             ctx.cancel.cancel();

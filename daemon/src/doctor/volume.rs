@@ -53,7 +53,8 @@ impl Kind {
 /// Looks at the place of the homes. Blocks shortly.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let is_writable = |dir: &Path| access(dir, AccessFlags::W_OK).is_ok();
-    let passed_over = if config.volume.is_some() { Vec::new() } else { places::VOLUMES.map(PathBuf::from).to_vec() };
+    let passed_over =
+        if config.volume.is_some() { Vec::new() } else { places::VOLUMES.map(PathBuf::from).to_vec() };
     judge(&Facts {
         homes: config.homes.clone(),
         mount: Mount::of(&config.homes).ok().flatten(),
@@ -127,8 +128,13 @@ fn of_kind(what: &str, mount: &Mount, is_volume: bool) -> Finding {
             "name a place on a disk with COMFY_VOLUME",
         ),
         // nfs(5): with these, locks are known to this host alone.
-        Kind::Shared if ["nolock", "local_lock=all", "local_lock=flock"].iter().any(|lock| mount.has(lock)) => {
-            Finding::ok(SUBJECT, format!("{what}, a network volume without locks: comfyd's leases do without"))
+        Kind::Shared
+            if ["nolock", "local_lock=all", "local_lock=flock"].iter().any(|lock| mount.has(lock)) =>
+        {
+            Finding::ok(
+                SUBJECT,
+                format!("{what}, a network volume without locks: comfyd's leases do without"),
+            )
         }
         Kind::Shared => {
             Finding::ok(SUBJECT, format!("{what}, a network volume: between hosts comfyd's leases decide"))

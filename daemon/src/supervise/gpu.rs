@@ -2,9 +2,9 @@
 //! never an error.
 
 use super::running::blocking;
-use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

@@ -60,20 +60,12 @@ impl Finding {
     }
 
     /// Makes a finding of something that could be better.
-    pub fn warning(
-        subject: impl Into<String>,
-        text: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub fn warning(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { verdict: Verdict::Warning, remedy: Some(remedy.into()), ..Self::ok(subject, text) }
     }
 
     /// Makes a finding of something that will fail.
-    pub fn problem(
-        subject: impl Into<String>,
-        text: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub fn problem(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { verdict: Verdict::Problem, ..Self::warning(subject, text, remedy) }
     }
 

@@ -8,6 +8,7 @@ use support::TestEnv;
 use support::civitai::Civitai;
 use support::env::Ended;
 use support::hub::Hub;
+use support::mounts::{Mount, Mounted};
 use support::nvml;
 use support::script_daemon::ScriptDaemon;
 
@@ -143,6 +144,30 @@ fn a_spec_that_cannot_be_read_is_a_problem_with_its_place() {
     assert_eq!(verdicts, ["problem", "ok"], "{said}");
     assert!(said.contains("broken.json:3:") && said.contains("`comfyctl show broken`"), "{said}");
     assert_eq!(ended.status, Some(1));
+}
+
+#[test]
+fn a_volume_that_cannot_be_written_and_one_that_is_small_are_told() {
+    let env = offline();
+    let volume = env.path("vol");
+    let daemon = Mounted::start(&env, &[(volume.clone(), Mount::ReadOnly)]);
+    let (_, findings) = doctor(&env, &[]);
+    let (verdicts, said) = about(&findings, "volume");
+    assert!(verdicts == ["warning"] && said.contains("read-only"), "{said}");
+    assert!(about(&findings, "links").0.is_empty(), "nothing was tried: {findings:#?}");
+    drop(daemon);
+    env.kill_all();
+
+    let daemon = Mounted::start(&env, &[(volume.clone(), Mount::Disk(2048))]);
+    let (ended, findings) = doctor(&env, &[]);
+    let (verdicts, said) = about(&findings, "disk");
+    assert!(verdicts.contains(&"problem".to_owned()) && said.contains(volume.to_str().unwrap()), "{said}");
+    assert_eq!(ended.status, Some(1));
+    assert!(
+        fs::read_dir(daemon.path(&volume))
+            .unwrap()
+            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with(".comfyd-staging") })
+    );
 }
 
 /// Writes a lock that pins a torch and a Python.

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::ctx::Ctx;
-use crate::source::python::{self, Interpreter, PythonError, Uv, find_interpreter, interpreters};
+use crate::source::python::{self, Interpreter, PythonError, Uv, find_interpreter, interpreters, supported};
 use proto::method::Finding;
 use proto::{Lock, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,8 +114,9 @@ fn of_python(default: &Result<Interpreter, PythonError>, all: &[Interpreter]) ->
             let others: Vec<_> = all.iter().map(|other| other.version.as_str()).collect();
             let others = others.into_iter().filter(|version| *version != python.version);
             let others = others.collect::<Vec<_>>().join(", ");
-            let others = if others.is_empty() { others } else { format!("; also {others}") };
-            Finding::ok(SUBJECT, format!("{}, `{}`{others}", python.version, python.path.display()))
+            let others = if others.is_empty() { others } else { format!("; there is {others}, too") };
+            let (version, path) = (&python.version, python.path.display());
+            Finding::ok(SUBJECT, format!("{version}, `{path}` ({} is used{others})", supported()))
         }
         Err(error) => {
             let hint = error.hint().unwrap_or_else(|| "install a CPython that ComfyUI supports".to_owned());
@@ -187,7 +188,7 @@ mod tests {
     fn interpreters_that_versions_need_are_missed() {
         let all = [interpreter("3.13"), interpreter("3.11")];
         let found = of_python(&Ok(interpreter("3.13")), &all);
-        assert_eq!(found.text, "3.13, `/usr/bin/python3.13`; also 3.11");
+        assert_eq!(found.text, "3.13, `/usr/bin/python3.13` (>=3.9 up to 3.13 is used; there is 3.11, too)");
         assert!(of_locks(&all, &locks("3.11", "x==1")).is_empty());
         let found = of_locks(&all, &locks("3.10", "x==1"));
         assert_eq!((found.len(), found[0].verdict), (1, Problem));

@@ -15,7 +15,7 @@ use crate::store::inspect;
 use crate::store::places;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind as Refusal, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,16 +90,21 @@ struct Trial {
 pub(super) async fn look(ctx: &Ctx, config: &Arc<Config>, python: Option<PathBuf>, quick: bool) -> Tried {
     let (trial, config) = (Trial::beside(&config.homes, ctx), Arc::clone(config));
     let local = places::shadows(&config);
-    let (trial, mut tried) = blocking(move || {
+    let (trial, mut tried, went) = blocking(move || {
         let mut tried = Tried::default();
-        if let Err(error) = trial.on_disk(&mut tried, &local, quick) {
-            tried.refused = Some(error);
-        }
-        (trial, tried)
+        let went = trial.on_disk(&mut tried, &local, quick);
+        (trial, tried, went)
     })
     .await;
-    if tried.refused.is_none() {
-        trial.beside_another(ctx, &config, python, &mut tried).await;
+    match went {
+        Ok(()) => trial.beside_another(ctx, &config, python, &mut tried).await,
+        // `volume` tells of what may not be written, and knows why.
+        Err(error)
+            if matches!(error.source.kind(), Refusal::ReadOnlyFilesystem | Refusal::PermissionDenied) =>
+        {
+            ()
+        }
+        Err(error) => tried.refused = Some(error),
     }
     blocking(move || drop(trial)).await;
     tried

@@ -28,6 +28,15 @@ const NEWEST: [u64; 2] = [3, 13];
 /// What ComfyUI requires where it does not say.
 const REQUIRED: &str = ">=3.9";
 
+/// Says which CPythons versions get that ask for none: `>=3.9 up to 3.13`.
+pub fn supported() -> String {
+    up_to_newest(REQUIRED)
+}
+
+fn up_to_newest(required: impl std::fmt::Display) -> String {
+    format!("{required} up to {}.{}", NEWEST[0], NEWEST[1])
+}
+
 /// Returns `[project].requires-python` of a `pyproject.toml`.
 pub fn requires_python(pyproject: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -92,7 +101,7 @@ pub async fn find_interpreter(
     }
     let sought = match asked {
         Some(asked) => format!("`{asked}`"),
-        None => format!("CPython {specifiers} up to {}.{}", NEWEST[0], NEWEST[1]),
+        None => format!("CPython {}", up_to_newest(&specifiers)),
     };
     let mut found: Vec<String> =
         listed.iter().map(|c| format!("{} {}", c.implementation, c.version)).collect();

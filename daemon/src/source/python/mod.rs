@@ -30,7 +30,9 @@ mod venv;
 pub use bytecode::compile_bytecode;
 pub use error::PythonError;
 pub use inputs::{Contributor, Inputs, Role};
-pub use interpreter::{Interpreter, find_interpreter, interpreters, python_works, repair, requires_python};
+pub use interpreter::{
+    Interpreter, find_interpreter, interpreters, python_works, repair, requires_python, supported,
+};
 pub use proof::{Proof, forget_damaged, prove};
 pub use requirements::includes;
 pub use resolve::{Request, Resolved, resolve};

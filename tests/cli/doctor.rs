@@ -40,7 +40,7 @@ fn doctor(env: &TestEnv, args: &[&str]) -> (Ended, Vec<Value>) {
 fn about(findings: &[Value], subject: &str) -> (Vec<String>, String) {
     let about: Vec<_> = findings.iter().filter(|finding| finding["subject"] == subject).collect();
     let verdict = |finding: &&Value| finding["verdict"].as_str().unwrap().to_owned();
-    (about.iter().map(verdict).collect(), about.iter().map(|finding| format!("{finding}\n")).collect())
+    (about.iter().map(verdict).collect(), format!("{about:?}"))
 }
 
 /// The names in the volume, but for the caches, which uv writes to whenever it is asked something.

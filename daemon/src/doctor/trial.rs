@@ -15,7 +15,7 @@ use crate::store::inspect;
 use crate::store::places;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{self, ErrorKind as Refusal, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,9 @@ const SMALL: usize = 200;
 
 /// How long each trial of speed may take.
 const STEP: Duration = Duration::from_secs(3);
+
+/// Refusals of a place that is not to be written.
+const FORBIDDEN: [io::ErrorKind; 2] = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
 
 /// What the trials showed. What was not tried is absent.
 #[derive(Debug, Default)]
@@ -98,13 +101,8 @@ pub(super) async fn look(ctx: &Ctx, config: &Arc<Config>, python: Option<PathBuf
     .await;
     match went {
         Ok(()) => trial.beside_another(ctx, &config, python, &mut tried).await,
-        // `volume` tells of what may not be written, and knows why.
-        Err(error)
-            if matches!(error.source.kind(), Refusal::ReadOnlyFilesystem | Refusal::PermissionDenied) =>
-        {
-            ()
-        }
-        Err(error) => tried.refused = Some(error),
+        // What may not be written is told by `volume`, which knows why.
+        Err(error) => tried.refused = Some(error).filter(|error| !FORBIDDEN.contains(&error.source.kind())),
     }
     blocking(move || drop(trial)).await;
     tried
@@ -203,8 +201,7 @@ impl Trial {
             std::fs::write(&path, [1; 4096]).map_err(StoreError::at("write", &path))?;
             made.push(path);
         }
-        let each =
-            |time: Duration, made: &[PathBuf]| Some(time.checked_div(u32::try_from(made.len()).ok()?)?);
+        let each = |time: Duration, made: &[PathBuf]| time.checked_div(u32::try_from(made.len()).ok()?);
         tried.create = each(began.elapsed(), &made);
         tried.open = time_files(&made, local)?;
         let began = Instant::now();
@@ -234,7 +231,7 @@ impl Trial {
             }
         };
         let said = match python {
-            Some(python) => self.probe(ctx, config, &python, &lock, tried.read.is_some()).await,
+            Some(python) => self.probe(ctx, config, &python, tried.read.is_some()).await,
             None => None,
         };
         if let Some(said) = said {
@@ -248,10 +245,10 @@ impl Trial {
     }
 
     /// Runs the second process; none where it fails.
-    async fn probe(&self, ctx: &Ctx, config: &Config, python: &Path, lock: &Path, map: bool) -> Option<Said> {
+    async fn probe(&self, ctx: &Ctx, config: &Config, python: &Path, map: bool) -> Option<Said> {
         let command = Command::new(python, config.child_env.clone())
             .args(["-I", "-S", "-c", include_str!("probe.py")])
-            .arg(lock)
+            .arg(self.path("lock"))
             .arg(if map { self.path("large").into_os_string() } else { "".into() })
             .arg(STEP.as_secs().to_string());
         let finished = run(ctx, &command, |line| tracing::debug!(line, "the probe says")).await.ok()?;

@@ -163,6 +163,13 @@ pub fn connect_to_system(socket: &Path, may_start: bool) -> Result<Stream, Error
     connect(socket).map_err(|source| Error::System { socket: socket.to_owned(), source })
 }
 
+/// Returns who holds a socket's lock, in the daemon's own words; none when nobody does.
+pub fn holder(socket: &Path) -> Option<String> {
+    let lock = socket_lock(socket);
+    let text = is_held(&lock).then(|| std::fs::read_to_string(&lock).unwrap_or_default())?;
+    Some(text.lines().next().filter(|line| !line.is_empty()).unwrap_or("someone unknown").to_owned())
+}
+
 /// Tells whether somebody holds a lock by `flock`, without trying to take it: even for a moment that would keep a
 /// daemon from beginning. Where the system does not tell (proc_locks(5)), nobody does.
 fn is_held(lock: &Path) -> bool {

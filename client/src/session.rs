@@ -29,6 +29,7 @@ pub struct Session {
     connection: Option<Connection>,
     /// Whether that is to the machine's own daemon.
     is_system: bool,
+    greeting: Option<HelloAnswer>,
 }
 
 impl Session {
@@ -41,7 +42,15 @@ impl Session {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
         let screen = Screen::new(&options, environment.is_utf8());
-        Ok(Self { screen, interrupt, environment, options, connection: None, is_system: false })
+        Ok(Self {
+            screen,
+            interrupt,
+            environment,
+            options,
+            connection: None,
+            is_system: false,
+            greeting: None,
+        })
     }
 
     /// Names a version as seen from here.
@@ -66,7 +75,7 @@ impl Session {
     pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect(!self.options.no_start)?,
+            None => self.connect(self.may_start())?,
         };
         let connection = self.connection.insert(connection);
         let mut reporter = Reporter::new(&mut self.screen);
@@ -85,6 +94,16 @@ impl Session {
         Ok(())
     }
 
+    /// Returns how the daemon introduced itself, once there was a connection.
+    pub fn greeting(&self) -> Option<&HelloAnswer> {
+        self.greeting.as_ref()
+    }
+
+    /// Returns whether a daemon may be started where none listens.
+    pub fn may_start(&self) -> bool {
+        !self.options.no_start
+    }
+
     /// Gives the connection away, to wait for its end.
     pub fn take_connection(&mut self) -> Option<Connection> {
         self.connection.take()
@@ -96,6 +115,7 @@ impl Session {
             self.screen.warn(warning);
         }
         self.screen.detail(&format!("connected to comfyd {} (process {})", hello.version, hello.pid));
+        self.greeting = Some(hello);
         Ok(connection)
     }
 
@@ -151,7 +171,11 @@ impl Session {
         Ok(start.run(&self.interrupt, on_wait)?)
     }
 
-    fn socket(&self) -> Result<PathBuf, Failure> {
+    /// Returns the daemon's socket.
+    ///
+    /// # Errors
+    /// An option or a variable that cannot be followed.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
         let Some(socket) = &self.options.socket else { return Ok(self.environment.socket()?) };
         let socket = match self.environment.cwd() {
             Some(cwd) => cwd.join(socket),

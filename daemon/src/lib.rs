@@ -8,6 +8,7 @@ pub mod comfy;
 pub mod config;
 pub mod ctx;
 pub mod daemon;
+pub mod doctor;
 pub mod error;
 pub mod failpoint;
 pub mod prefetch;

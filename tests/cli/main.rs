@@ -11,6 +11,7 @@ mod containers;
 mod crashes;
 mod crowd;
 mod daemon;
+mod doctor;
 mod dry_run;
 mod errors;
 mod fetch;

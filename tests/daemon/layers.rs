@@ -50,6 +50,8 @@ const PURE: &[&str] = &[
     "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/supervise/health.rs",
+    "daemon/src/doctor/cuda.rs",
+    "daemon/src/doctor/speed.rs",
     "daemon/src/prefetch/plan.rs",
     "daemon/src/prefetch/predict.rs",
     "daemon/src/prefetch/predict/counts.rs",

@@ -2,9 +2,9 @@
 //!
 //! A process that maps a library asks a volume for one piece after the other, and waits for each.
 
-use super::memory::Memory;
 use super::record::Part;
 use crate::ctx::Ctx;
+use crate::process::Memory;
 use futures_util::{StreamExt as _, stream};
 use std::cell::RefCell;
 use std::fs::File;
@@ -53,7 +53,8 @@ pub(super) async fn read(ctx: &Ctx, wanted: Vec<Wanted>, most: u64) -> u64 {
     done
 }
 
-/// Returns half of the memory that is available, in bytes: more would drive out what was read first. Blocks shortly.
+/// Returns half of the memory that may be had without taking it from programs, in bytes: more would drive out what
+/// was read first. Blocks shortly.
 pub(super) fn half_of_memory() -> u64 {
     Memory::look().map_or(0, |memory| memory.available / 2)
 }

@@ -16,17 +16,15 @@ mod ahead;
 mod fresh;
 mod image;
 mod layout;
-mod memory;
 mod pack;
 mod parallel;
 mod record;
 mod recorder;
 mod running;
 mod shadow;
-mod speed;
+pub mod speed;
 mod touched;
 
-pub use memory::Memory;
 pub use record::{Distrust, OpenedFile, Part, StartRecord};
 pub use recorder::{Recording, keep_script};
 pub use touched::Touched;

@@ -25,10 +25,10 @@ mod table;
 mod targets;
 pub mod watch;
 
-use crate::boot::Memory;
 use crate::config::Config;
 use crate::ctx::{Ctx, Foreground};
 use crate::error::Error;
+use crate::process::Memory;
 use crate::store::inspect::space;
 use crate::supervise::Supervisor;
 use history::History;

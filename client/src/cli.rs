@@ -2,8 +2,7 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    doctor, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test,
-    ui, warm,
+    doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -44,6 +43,8 @@ pub struct Global {
 /// What to do. The variants' documentation is the help text.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Make a spec: of a snapshot, a workflow or an installed ComfyUI
+    New(new::Args),
     /// Pin a version: write its lock, run nothing
     Resolve(resolve::Args),
     /// Make a version's home complete: repositories, packages, models
@@ -72,6 +73,8 @@ pub enum Verb {
     List(list::Args),
     /// Show spec, lock and state of a version side by side
     Show(show::Args),
+    /// Write a version for other programs: as a snapshot of ComfyUI-Manager
+    Export(export::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),
     /// Stop a version's ComfyUI

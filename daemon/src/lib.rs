@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod error;
 pub mod failpoint;
+pub mod import;
 pub mod prefetch;
 pub mod process;
 pub mod realize;

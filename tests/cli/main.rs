@@ -33,6 +33,7 @@ mod machine_freeze;
 mod machine_power;
 mod model_links;
 mod model_problems;
+mod new;
 mod offline;
 mod prefetch_verbs;
 mod progress;

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(enums());
     all.extend(sample_doctor::all());
     all.extend(sample_ladder::all());
+    all.extend(new_and_export());
     all.extend([
         golden("spec_without_scripts", &spec()),
         golden("lock_rolled_back", &lock()),
@@ -205,6 +206,49 @@ fn other_verbs() -> Vec<Golden> {
         golden("stop_answer", &StopAnswer { stopped: true }),
         golden("shutdown", &Shutdown {}),
         golden("shutdown_answer", &ShutdownAnswer { pid: 4242 }),
+    ]
+}
+
+/// What makes specs of other programs' files, and the other way round.
+fn new_and_export() -> Vec<Golden> {
+    use UnknownKind as U;
+    let from = Some(Origin::Workflow("{\"nodes\": []}".to_owned()));
+    let new = New { target: target(), from, offline: true, force: true, no_write: true };
+    let unknown = Unknown {
+        kind: U::Model,
+        name: "loras/a.safetensors".to_owned(),
+        reason: "nobody here knows its link".to_owned(),
+        hint: Some("add it to `models` with its link".to_owned()),
+    };
+    let new_answer = NewAnswer {
+        version_id: id(),
+        path: Some("/volume/versions/wan22.json".to_owned()),
+        text: "{}\n".to_owned(),
+        spec: spec(),
+        unknown: vec![unknown],
+        warnings: texts(&["`kj`: its version 1.2.3 has no tag"]),
+    };
+    let origins = ["snapshot", "workflow", "picture", "/opt/ComfyUI"].map(str::to_owned);
+    let [snapshot, workflow, picture, comfyui] = origins;
+    let origins = vec![
+        Origin::Snapshot(snapshot),
+        Origin::Workflow(workflow),
+        Origin::Picture(picture),
+        Origin::Comfyui(comfyui),
+    ];
+    let kinds = vec![U::Comfyui, U::CustomNode, U::NodeClass, U::Model, U::Package];
+    let export_answer = ExportAnswer {
+        version_id: id(),
+        text: "{}\n".to_owned(),
+        left_out: texts(&["a snapshot has no models"]),
+    };
+    vec![
+        golden("new", &new),
+        golden("new_answer", &new_answer),
+        golden("origins", &origins),
+        golden("unknown_kinds", &kinds),
+        golden("export", &Export { target: target(), format: ExportFormat::Snapshot }),
+        golden("export_answer", &export_answer),
     ]
 }
 

@@ -1,8 +1,10 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
 pub mod doctor;
+pub mod export;
 pub mod list;
 pub mod logs;
+pub mod new;
 pub mod pin;
 pub mod prefetch;
 pub mod realize;
@@ -54,6 +56,8 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Prefetch(args) => prefetch::run(&args, session),
         Verb::Pin(args) => pin::run(&args, session),
         Verb::Unpin(args) => pin::unpin(&args, session),
+        Verb::New(args) => new::run(&args, session),
+        Verb::Export(args) => export::run(&args, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),

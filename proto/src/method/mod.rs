@@ -21,10 +21,12 @@ macro_rules! method {
 }
 
 mod doctor;
+mod export;
 mod hello;
 mod instance;
 mod list;
 mod logs;
+mod new;
 mod pin;
 mod plan;
 mod prefetch;
@@ -44,10 +46,12 @@ mod ui;
 mod warm;
 
 pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
+pub use export::{Export, ExportAnswer, ExportFormat};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};
 pub use logs::{Logs, LogsAnswer};
+pub use new::{New, NewAnswer, Origin, Unknown, UnknownKind};
 pub use pin::{Pin, PinAnswer, PinInfo, Pins, PinsAnswer, Unpin};
 pub use plan::GetPlan;
 pub use prefetch::{Budgets, Cost, DoneLift, PlannedLift, Prefetch, PrefetchAnswer, PrefetchPlan};

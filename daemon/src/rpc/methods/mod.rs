@@ -14,9 +14,11 @@ use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 
 mod doctor;
+mod export;
 mod hello;
 mod list;
 mod logs;
+mod new;
 mod pin;
 mod plan;
 mod prefetch;
@@ -37,6 +39,8 @@ mod warm;
 pub(super) struct Client<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) leases: &'a Leases,
+    /// Whether the client is of the daemon's own user, or root: it may read what the daemon may.
+    pub(super) is_owner: bool,
 }
 
 /// Runs the method of that name.
@@ -46,7 +50,7 @@ pub(super) async fn call(
     method: &str,
     params: Option<&RawValue>,
 ) -> Result<Box<RawValue>, RpcError> {
-    let Client { daemon, leases } = client;
+    let Client { daemon, leases, .. } = client;
     match method {
         verb::Hello::NAME => reply::<verb::Hello>(Ok(hello::hello(daemon, &read(params)?))),
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
@@ -62,6 +66,8 @@ pub(super) async fn call(
         verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
+        verb::New::NAME => reply::<verb::New>(new::new(client, ctx, read(params)?).await),
+        verb::Export::NAME => reply::<verb::Export>(export::export(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
         verb::Prefetch::NAME => reply::<verb::Prefetch>(prefetch::prefetch(daemon, ctx, read(params)?).await),
         verb::Pin::NAME => reply::<verb::Pin>(pin::pin(daemon, read(params)?)),

@@ -12,10 +12,12 @@ mod checkout;
 mod error;
 mod fetch_lfs;
 mod hosts;
+mod installed;
 mod lfs;
 mod lfs_host;
 mod progress;
 mod refs;
+pub mod releases;
 mod remote;
 mod restore;
 mod settings;
@@ -26,6 +28,7 @@ mod weight;
 
 pub use checkout::Checkout;
 pub use error::{Cause, Failure, GitError};
+pub use installed::{Installed, installed};
 pub use lfs::Unfetched;
 pub use refs::ResolvedRef;
 pub use restore::{Allowed, Cleaned};
@@ -49,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use submodules::Submodule;
 use url::RepoUrl;
+pub use url::redact;
 
 /// How long to wait for another process that fetches into the same cache.
 const LOCK_DEADLINE: Duration = Duration::from_secs(600);

@@ -7,6 +7,7 @@ mod background;
 mod canary;
 mod clean;
 mod client;
+mod completions;
 mod crashes;
 mod crowd;
 mod daemon;

@@ -1,5 +1,6 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
+pub mod completions;
 pub mod list;
 pub mod logs;
 pub mod pin;
@@ -59,6 +60,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Logs(args) => logs::run(&args, session),
         Verb::Stop(args) => stop::run(&args, session),
         Verb::Shutdown(args) => shutdown::run(&args, session),
+        Verb::Completions(args) => completions::run(&args, session),
     }
 }
 

@@ -1,5 +1,7 @@
-//! The GPUs of this machine, as NVIDIA's driver tells of them (NVML). A machine without that driver has none:
-//! never an error.
+//! The GPUs of this machine, as NVIDIA's driver tells of them: by its library (NVML), or where that cannot be
+//! loaded by `nvidia-smi`. A machine without that driver has none: never an error.
+
+mod smi;
 
 use super::running::blocking;
 use nvml_wrapper::Nvml;
@@ -7,6 +9,7 @@ use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -47,16 +50,53 @@ pub struct Gpus {
 }
 
 enum Source {
-    /// Loaded at the first question; none where there is no driver.
-    Driver(OnceLock<Option<Box<Nvml>>>),
+    Driver(Driver),
     Table(Box<dyn Fn() -> Vec<Gpu> + Send + Sync>),
 }
 
+struct Driver {
+    /// Loaded at the first question; none where that fails.
+    library: OnceLock<Option<Box<Nvml>>>,
+    /// Whether there is no `nvidia-smi` either.
+    absent: AtomicBool,
+    /// What `nvidia-smi` is given of the environment.
+    env: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Returns the GPUs; none where the driver's library cannot be loaded. Blocks.
+    fn ask(&self) -> Option<Vec<Gpu>> {
+        match self {
+            Self::Table(table) => Some(table()),
+            Self::Driver(driver) => {
+                let load = || Nvml::init().inspect_err(tell_no_library).map(Box::new).ok();
+                driver.library.get_or_init(load).as_deref().map(all)
+            }
+        }
+    }
+}
+
+impl Driver {
+    async fn ask_program(&self) -> Vec<Gpu> {
+        if self.absent.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let told = smi::look(&self.env).await;
+        self.absent.store(told.is_none(), Ordering::Relaxed);
+        told.unwrap_or_default()
+    }
+}
+
 impl Gpus {
-    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES`, given here, leaves
-    /// out. The driver is asked later.
-    pub fn of_driver(visible: Option<&str>) -> Self {
-        Self { source: Arc::new(Source::Driver(OnceLock::new())), visible: visible.map(Arc::from) }
+    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES` of this environment
+    /// leaves out. The driver is asked later.
+    pub fn of_driver(env: &BTreeMap<String, String>) -> Self {
+        let given = ["PATH", "LD_LIBRARY_PATH"].iter();
+        let given = given.filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone())));
+        let driver =
+            Driver { library: OnceLock::new(), absent: AtomicBool::new(false), env: given.collect() };
+        let visible = env.get(VISIBLE).map(|visible| Arc::from(visible.as_str()));
+        Self { source: Arc::new(Source::Driver(driver)), visible }
     }
 
     /// Returns GPUs that `table` tells of at each question.
@@ -66,19 +106,22 @@ impl Gpus {
 
     /// Looks at the GPUs. None where there is no driver, or where it does not answer within seconds.
     pub async fn look(&self) -> Vec<Gpu> {
-        let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        let looking = blocking(move || match &*source {
-            Source::Table(table) => table(),
-            Source::Driver(nvml) => {
-                let nvml = nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok());
-                let all = nvml.as_deref().map(all).unwrap_or_default();
-                visible.map_or(all.clone(), |visible| select(&visible, &all))
+        let source = Arc::clone(&self.source);
+        let looking = async {
+            match (blocking(move || source.ask()).await, &*self.source) {
+                (Some(all), _) => all,
+                (None, Source::Driver(driver)) => driver.ask_program().await,
+                (None, Source::Table(_)) => Vec::new(),
             }
-        });
-        tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| {
+        };
+        let all = tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| {
             tracing::warn!("the GPU driver does not answer");
             Vec::new()
-        })
+        });
+        match &self.visible {
+            Some(visible) => select(visible, &all),
+            None => all,
+        }
     }
 
     /// Tells whether an environment chooses its GPUs otherwise than the daemon's own does.
@@ -153,8 +196,8 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     })
 }
 
-fn tell_no_driver(error: &NvmlError) {
-    tracing::debug!(%error, "no NVIDIA driver: no GPUs to choose from");
+fn tell_no_library(error: &NvmlError) {
+    tracing::debug!(%error, "the NVIDIA driver's library cannot be loaded: `nvidia-smi` is asked, where it is");
 }
 
 /// Returns the GPUs that a value of `CUDA_VISIBLE_DEVICES` names, as CUDA reads it: numbers, or beginnings of

@@ -4,7 +4,7 @@ use crate::client::machine;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use support::{TestEnv, nvml};
+use support::{TestEnv, nvml, plain_path};
 
 /// A machine with two GPUs and two versions.
 fn with_gpus() -> TestEnv {
@@ -66,7 +66,7 @@ fn where_the_library_cannot_be_loaded_nvidia_smi_tells_of_the_same_gpus() {
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::write(&program, NVIDIA_SMI).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/bin:/bin", env.path("driver").display());
+    let path = format!("{}:{}", env.path("driver").display(), plain_path());
     env.set("PATH", &path);
     env.write_spec("a", &env.spec());
     assert_eq!(warm(&env, "a").0, json!({ "kind": "gpu", "index": 1 }));

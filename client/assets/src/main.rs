@@ -3,6 +3,8 @@
 //!
 //! A program of its own, so that nothing of it is in what is shipped.
 
+#![allow(unreachable_pub, reason = "a program has no outside: `pub` means for the whole crate")]
+
 mod format_page;
 mod pages;
 mod roff;

@@ -2,7 +2,7 @@
 
 use crate::format_page;
 use crate::roff::Part;
-use clap::builder::Str;
+use clap::builder::{Resettable, Str};
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 use comfyd::config::{VARIABLES, Variable};
@@ -51,7 +51,7 @@ fn verbs(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
 
 fn page(command: &Command, section: &str, after: &Part) -> io::Result<Page> {
     // The version stands below each page anyway.
-    let command = command.clone().version(None::<Str>);
+    let command = command.clone().version(Resettable::<Str>::Reset);
     let man = Man::new(command).section(section).source(SOURCE).manual(MANUAL);
     let mut text = Vec::new();
     man.render(&mut text)?;

@@ -1,8 +1,9 @@
 //! The command line.
 
+use crate::completion;
 use crate::failure::Failure;
 use crate::verbs::{
-    doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    completions, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -81,6 +82,8 @@ pub enum Verb {
     Stop(stop::Args),
     /// Stop the daemon, its realizes and its ComfyUI processes
     Shutdown(shutdown::Args),
+    /// Print what teaches a shell to complete command lines, versions included
+    Completions(completions::Args),
     /// Verbs of job handlers: `handler run` is `run`
     #[command(subcommand)]
     Handler(HandlerVerb),
@@ -111,7 +114,7 @@ pub enum VersionVerb {
 pub enum Parsed {
     /// A command.
     Cli(Box<Cli>),
-    /// Help or the version was asked for, or nothing at all: shown.
+    /// Help, the version or completions were asked for, or nothing at all: shown.
     Shown {
         /// How to end.
         status: u8,
@@ -127,6 +130,9 @@ pub enum Parsed {
 
 /// Reads the command line of this process.
 pub fn parse() -> Parsed {
+    if let Some(status) = completion::answer() {
+        return Parsed::Shown { status };
+    }
     let error = match Cli::try_parse() {
         Ok(cli) => return Parsed::Cli(Box::new(cli)),
         Err(error) => error,

@@ -110,6 +110,14 @@ impl Environment {
         self.text("COMFY_HOME")
     }
 
+    /// Returns where specs may lie, as far as can be told from here: the daemon may have been told otherwise.
+    pub fn versions_dirs(&self) -> Vec<PathBuf> {
+        let parent = || self.volume().or_else(|| self.text("HOME").map(PathBuf::from));
+        let named = self.text("COMFY_VERSIONS_DIR").map(PathBuf::from);
+        let dirs = [named.or_else(|| Some(parent()?.join("versions"))), Some(PathBuf::from("versions"))];
+        dirs.into_iter().flatten().collect()
+    }
+
     /// Returns whether `COMFY_OFFLINE` is on.
     pub fn offline(&self) -> bool {
         places::flag(|name| self.get(name), "COMFY_OFFLINE")

@@ -4,6 +4,7 @@
 //! [`realize::realize`] the way from a spec to a working home.
 
 pub mod boot;
+pub mod cli;
 pub mod comfy;
 pub mod config;
 pub mod ctx;

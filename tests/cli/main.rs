@@ -8,6 +8,7 @@ mod canary;
 mod clean;
 mod client;
 mod containers;
+mod completions;
 mod crashes;
 mod crowd;
 mod daemon;

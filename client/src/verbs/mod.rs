@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod export;
+pub mod completions;
 pub mod list;
 pub mod logs;
 pub mod new;
@@ -65,6 +66,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Logs(args) => logs::run(&args, session),
         Verb::Stop(args) => stop::run(&args, session),
         Verb::Shutdown(args) => shutdown::run(&args, session),
+        Verb::Completions(args) => completions::run(&args, session),
     }
 }
 

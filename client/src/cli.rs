@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    diff, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Turn a ComfyUI setup into a pinned version, and run it
 #[derive(Debug, Parser)]
-#[command(name = "comfyctl", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "comfyctl", version, subcommand_required = true, arg_required_else_help = true, max_term_width = 80)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub struct Cli {
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Print one JSON document on stdout: the result, or {"error": …}
+    /// Print one JSON document on stdout: the result, or {"error": ...}
     #[arg(long, global = true)]
     pub json: bool,
     /// Do not start the daemon when none listens
@@ -69,6 +69,8 @@ pub enum Verb {
     List(list::Args),
     /// Show spec, lock and state of a version side by side
     Show(show::Args),
+    /// Tell what differs between two versions, or since the generation before
+    Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),
     /// Stop a version's ComfyUI

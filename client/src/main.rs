@@ -20,6 +20,7 @@ mod session;
 mod verbs;
 
 use cli::{Cli, Parsed};
+use environment::Environment;
 use failure::Failure;
 use proto::ErrorKind;
 use render::screen::show_failure;
@@ -28,8 +29,9 @@ use std::process::ExitCode;
 use verbs::Outcome;
 
 fn main() -> ExitCode {
+    let environment = Environment::read();
     let (json, ended) = match cli::parse() {
-        Parsed::Cli(cli) => (cli.global.json, run(*cli)),
+        Parsed::Cli(cli) => (cli.global.json, run(*cli, environment.clone())),
         Parsed::Shown { status } => return status.into(),
         Parsed::Wrong { failure, json } => (json, Err(failure)),
     };
@@ -38,12 +40,12 @@ fn main() -> ExitCode {
         Ok(Outcome::ChecksFailed) => ErrorKind::TestFailed.exit_status().into(),
         Ok(Outcome::Refused(kind)) => kind.exit_status().into(),
         Err(failure) => {
-            show_failure(&failure, json);
+            show_failure(&failure, json, &environment);
             failure.data.kind.exit_status().into()
         }
     }
 }
 
-fn run(cli: Cli) -> Result<Outcome, Failure> {
-    verbs::run(cli.verb, &mut Session::new(cli.global)?)
+fn run(cli: Cli, environment: Environment) -> Result<Outcome, Failure> {
+    verbs::run(cli.verb, &mut Session::new(cli.global, environment)?)
 }

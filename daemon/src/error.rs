@@ -2,7 +2,7 @@
 
 use crate::realize::RealizeError;
 use crate::realize::job::JobError;
-use crate::resolve::ResolveError;
+use crate::resolve::{ResolveError, SideError};
 use crate::run::{Failure, RunError};
 use crate::store::StoreError;
 use crate::store::commit::disk_remedy;
@@ -26,6 +26,9 @@ pub enum Error {
     /// `resolve` failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A lock that is to be compared is not there.
+    #[error(transparent)]
+    Side(#[from] SideError),
     /// A plan could not be made.
     #[error(transparent)]
     Plan(#[from] RealizeError),
@@ -88,6 +91,7 @@ impl Error {
             | Self::PinRung(_)
             | Self::TooManyPins(_) => ErrorKind::Usage,
             Self::Resolve(error) => error.kind(),
+            Self::Side(error) => error.kind(),
             Self::Plan(error) => error.kind(),
             Self::Realize(JobError::Failed(error)) => error.kind(),
             Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
@@ -116,6 +120,7 @@ impl Error {
             Self::TooManyPins(_) => Some("`comfyctl unpin` takes a pin back".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
             Self::Resolve(error) => error.hint(),
+            Self::Side(error) => error.hint(),
             Self::Plan(error) => error.hint(),
             Self::Realize(JobError::Failed(error)) => error.hint(),
             Self::Instance(error) => error.hint(),

@@ -1,5 +1,6 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
+pub mod diff;
 pub mod list;
 pub mod logs;
 pub mod pin;
@@ -56,6 +57,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),
+        Verb::Diff(args) => diff::run(&args, session),
         Verb::Logs(args) => logs::run(&args, session),
         Verb::Stop(args) => stop::run(&args, session),
         Verb::Shutdown(args) => shutdown::run(&args, session),
@@ -103,7 +105,7 @@ fn rung_word(standing: Option<&Standing>, state: VersionState) -> &'static str {
 }
 
 /// Says how a ComfyUI process stands, and who works with it.
-fn instance_words(instance: &InstanceInfo) -> String {
+pub fn instance_words(instance: &InstanceInfo) -> Vec<String> {
     use crate::render::units::{count, millis};
     let state = match &instance.state {
         InstanceState::Starting { pid, for_ms } => {
@@ -114,8 +116,8 @@ fn instance_words(instance: &InstanceInfo) -> String {
             format!("{} ready, process {pid}, {began} in {}", instance.url, millis(*start_ms))
         }
         InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
-        InstanceState::Exited => return "ended".to_owned(),
-        InstanceState::Failed { reason } => return format!("failed: {reason}"),
+        InstanceState::Exited => return vec!["ended".to_owned()],
+        InstanceState::Failed { reason } => return vec![format!("failed: {reason}")],
     };
     let mut words = vec![state];
     if let Some(from) = &instance.rolled_back_from {
@@ -135,5 +137,5 @@ fn instance_words(instance: &InstanceInfo) -> String {
     if instance.restarts > 0 {
         words.push(format!("after {}", count(instance.restarts as usize, "restart")));
     }
-    words.join(", ")
+    words
 }

@@ -63,7 +63,7 @@ fn dry_run(session: &mut Session, call: &GetPlan) -> Result<Outcome, Failure> {
     if session.screen.json {
         show_json(session, &answer)?;
     } else {
-        session.screen.result(&render::plan::plan(&plan))?;
+        session.screen.show(&render::plan::plan(&plan))?;
     }
     Ok(plan.problems.first().map_or(Outcome::Done, |problem| Outcome::Refused(problem.kind)))
 }

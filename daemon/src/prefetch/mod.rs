@@ -20,6 +20,7 @@ mod memory;
 pub mod pins;
 pub mod plan;
 pub mod predict;
+mod present;
 pub mod rungs;
 mod steps;
 mod table;
@@ -36,7 +37,8 @@ use ladder::Ladder;
 use lift::Lifter;
 use memory::Memory;
 use plan::{Decision, plan};
-use proto::method::{Budgets, PrefetchAnswer, PrefetchPlan, Target};
+use present::Present;
+use proto::method::{Budgets, IdleStep, PrefetchAnswer, PrefetchPlan, Target};
 use proto::{Rung, VersionId};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -73,6 +75,7 @@ struct Shared {
     wake: Notify,
     /// Held by whoever does a step.
     lifting: tokio::sync::Mutex<()>,
+    present: Present,
 }
 
 impl Prefetch {
@@ -88,6 +91,7 @@ impl Prefetch {
         let targets = Targets::open(config.state_dir.join("targets.json"));
         let foreground = lifter.jobs.foreground().clone();
         let (learnt, wake, lifting) = (Mutex::default(), Notify::new(), tokio::sync::Mutex::default());
+        let present = Present::default();
         let shared = Shared {
             config,
             lifter,
@@ -99,6 +103,7 @@ impl Prefetch {
             learnt,
             wake,
             lifting,
+            present,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -106,6 +111,11 @@ impl Prefetch {
     /// Says that something has changed that a plan goes by. Never blocks.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
+    }
+
+    /// Tells what is done right now. Never blocks.
+    pub fn present(&self) -> Option<IdleStep> {
+        self.shared.present.told()
     }
 
     /// Takes note that a version was asked for by this name. Never blocks; must be called within a runtime.

@@ -122,6 +122,7 @@ impl Jobs {
             waiting: Arc::strong_count(&job) - 1,
             background: job.ctx.standing.is_background(),
             waits: job.ctx.progress.waits(),
+            work: job.ctx.progress.work(),
         })
         .collect()
     }

@@ -20,6 +20,7 @@ macro_rules! method {
     };
 }
 
+mod diff;
 mod hello;
 mod instance;
 mod list;
@@ -42,6 +43,7 @@ mod test;
 mod ui;
 mod warm;
 
+pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};
@@ -57,7 +59,7 @@ pub use secret::Secret;
 pub use show::{Show, ShowAnswer};
 pub use shutdown::{Shutdown, ShutdownAnswer};
 pub use standing::{Standing, VersionStanding, Zygote};
-pub use status::{GpuInfo, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
+pub use status::{GpuInfo, GpuUse, IdleStep, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
 pub use stop::{Stop, StopAnswer};
 pub use target::Target;
 pub use test::{Check, CheckOutcome, Test, TestAnswer};

@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    diff, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    diff, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui,
+    warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -10,7 +11,13 @@ use std::path::PathBuf;
 
 /// Turn a ComfyUI setup into a pinned version, and run it
 #[derive(Debug, Parser)]
-#[command(name = "comfyctl", version, subcommand_required = true, arg_required_else_help = true, max_term_width = 80)]
+#[command(
+    name = "comfyctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 80
+)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]

@@ -25,7 +25,10 @@ fn updated() -> (TestEnv, Value, Value) {
 fn a_version_is_compared_with_its_generation_before() {
     let (env, first, second) = updated();
     let diff = env.json(&["diff", "v"]);
-    assert_eq!((&diff["old"]["generation"], &diff["new"]["generation"]), (&first["generation"], &second["generation"]));
+    assert_eq!(
+        (&diff["old"]["generation"], &diff["new"]["generation"]),
+        (&first["generation"], &second["generation"])
+    );
     let comfy = &diff["repositories"][0];
     assert_eq!((&comfy["name"], &comfy["new"]["commit"]), (&json!("ComfyUI"), &json!(env.comfy.head())));
     assert_eq!(comfy["commits"], json!({"added": 2, "removed": 0}), "{diff}");
@@ -78,7 +81,10 @@ fn what_cannot_be_compared_is_named_with_the_remedy() {
     let env = machine();
     env.write_spec("a", &env.spec());
     let error = env.error(&["diff", "a", "a"], 4);
-    assert_eq!((&error["message"], &error["hint"]), (&json!("`a` has no lock yet"), &json!("`comfyctl resolve a` pins it")));
+    assert_eq!(
+        (&error["message"], &error["hint"]),
+        (&json!("`a` has no lock yet"), &json!("`comfyctl resolve a` pins it"))
+    );
     assert_eq!(env.error(&["diff", "a"], 4)["message"], "`a` has no previous generation");
     env.json(&["realize", "a"]);
     assert_eq!(env.error(&["diff", "a"], 4)["message"], "`a` has no previous generation");

@@ -33,7 +33,10 @@ fn assert_reads_well(ended: &Ended, what: &str, utf8: bool) {
         assert_eq!(too_wide(text), Vec::<&str>::new(), "{what}: {name} is wide");
         assert!(!text.contains('\x1b'), "{what}: {name} has escapes: {text:?}");
         assert!(utf8 || text.is_ascii(), "{what}: {name} is not ASCII: {text:?}");
-        assert!(text.lines().all(|line| !line.ends_with(' ')), "{what}: a line of {name} ends in blanks: {text:?}");
+        assert!(
+            text.lines().all(|line| !line.ends_with(' ')),
+            "{what}: a line of {name} ends in blanks: {text:?}"
+        );
     }
 }
 
@@ -41,8 +44,10 @@ fn assert_reads_well(ended: &Ended, what: &str, utf8: bool) {
 fn verbs() -> Vec<Vec<String>> {
     let home = tempfile::tempdir().unwrap();
     let help = run(&mut comfyctl(home.path()), &["--help"]).stdout;
-    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let verbs = verbs.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let verbs =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs =
+        verbs.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     let mut verbs: Vec<Vec<String>> = verbs.map(|verb| vec![verb.to_owned()]).collect();
     assert!(verbs.len() > 15, "{help}");
     verbs.extend([vec![], vec!["handler".to_owned(), "run".to_owned()]]);
@@ -82,7 +87,8 @@ fn answers_read_well() {
     let mut env = machine();
     let mut spec = env.spec();
     spec["custom_nodes"] = json!([{ "repo": env.node("a-custom-node", &[("install.py", "")]).url() }]);
-    spec["models"] = json!([{ "source": env.model("/a-model-with-a-name.safetensors"), "target_subdir": "loras" }]);
+    spec["models"] =
+        json!([{ "source": env.model("/a-model-with-a-name.safetensors"), "target_subdir": "loras" }]);
     env.write_spec("a-version", &spec);
     everywhere(&mut env, &["realize", "a-version", "--dry-run"], 0);
     everywhere(&mut env, &["list"], 0);
@@ -150,7 +156,8 @@ fn on_a_dumb_terminal_warnings_are_seen_and_nothing_moves() {
     let daemon = ScriptDaemon::start(|client| {
         client.hello();
         let call = client.expect("realize");
-        let task = json!({"id": 1, "kind": "model", "label": "a", "state": "running", "done": 5, "unit": "bytes"});
+        let task =
+            json!({"id": 1, "kind": "model", "label": "a", "state": "running", "done": 5, "unit": "bytes"});
         let note = json!({"seq": 1, "warning": true, "text": "`a` is slow: say `rev=…`"});
         client.progress(&call, &json!({"phase": "execute", "tasks": [task], "notes": [note]}));
         let answer = json!({"version_id": "x", "outcome": "ready", "home": "/h", "generation": "ab", "missing": [],

@@ -44,7 +44,8 @@ fn each_change_is_a_document_until_ctrl_c() {
     until(&mut lines, "at first", |status| status["jobs"] == json!([]));
     let realize = env.spawn(&["realize", "v"]);
     gate.reached();
-    let at_work = |status: &Value| status["jobs"][0]["work"]["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty());
+    let at_work =
+        |status: &Value| status["jobs"][0]["work"]["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty());
     let status = until(&mut lines, "a realize", at_work);
     let job = &status["jobs"][0];
     assert_eq!((&job["version_id"], &job["waiting"]), (&json!("v"), &json!(1)), "{job}");
@@ -124,7 +125,7 @@ fn a_terminal_is_drawn_on_and_given_back() {
     let mut terminal = on_terminal(&daemon, (24, 80), &[("TERM", "xterm")]);
     terminal.shows("  wan22  execute, 1 client waiting");
     terminal.resize(4, 12);
-    terminal.shows("… 3 more li…");
+    terminal.shows("… 4 more li…");
     terminal.types("\u{3}");
     let (status, seen) = terminal.ended();
     assert_eq!(status, Some(0));
@@ -155,6 +156,10 @@ fn no_color_and_ascii_are_kept_and_a_dumb_terminal_gets_plain_text() {
     let (status, seen) = terminal.ended();
     assert_eq!(status, Some(0));
     assert!(!seen.contains('\x1b'), "{seen:?}");
-    assert_eq!((seen.matches("wan22  plan").count(), seen.matches("wan22  execute").count()), (1, 1), "{seen:?}");
+    assert_eq!(
+        (seen.matches("wan22  plan").count(), seen.matches("wan22  execute").count()),
+        (1, 1),
+        "{seen:?}"
+    );
     daemon.finish();
 }

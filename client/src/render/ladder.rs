@@ -116,7 +116,8 @@ mod tests {
 VERSION  FROM      TO        LIKELY  FETCH      MEMORY  TIME        WHY
 wan22    resolved  realized  25 %    10.00 GiB  ?       8 min 00 s
     asked for 12 times today; held back: memory is short
-x        fetched   -         0 %     -          -       -           held back: it failed
+x        fetched   -         0 %     -          -       -
+    held back: it failed
 
 budgets
   highest rung   primed

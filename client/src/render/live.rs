@@ -93,7 +93,9 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.close();
-        self.stop_id.take().map(low_level::unregister);
+        if let Some(id) = self.stop_id.take() {
+            low_level::unregister(id);
+        }
     }
 }
 
@@ -145,7 +147,9 @@ mod tests {
     fn a_frame_fits_into_the_terminal() {
         let drawn = |text: &str, size| {
             let frame = frame(text, size, "~");
-            let inner = frame.strip_prefix("\x1b[?2026h\x1b[H").and_then(|f| f.strip_suffix("\x1b[K\x1b[J\x1b[?2026l"));
+            let inner = frame
+                .strip_prefix("\x1b[?2026h\x1b[H")
+                .and_then(|f| f.strip_suffix("\x1b[K\x1b[J\x1b[?2026l"));
             inner.unwrap().replace("\x1b[K\r\n", "|")
         };
         assert_eq!(drawn("a\nb\n", (24, 80)), "a|b");

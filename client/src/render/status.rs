@@ -5,11 +5,11 @@ use super::table::{columns, sentences};
 use super::text::{WIDTH, fold};
 use super::units::{bytes, count, duration, fit, millis};
 use super::{Marks, ladder, progress};
-use crate::verbs::instance_words;
 use owo_colors::OwoColorize as _;
 use proto::event::{TaskProgress, Unit, Wait, Work};
 use proto::method::{
-    GpuInfo, InstanceInfo, JobInfo, StatusAnswer, VersionStanding, WorkflowInfo, WorkflowState,
+    Device, GpuInfo, InstanceInfo, InstanceState, JobInfo, StatusAnswer, VersionStanding, WorkflowInfo,
+    WorkflowState,
 };
 use std::time::Duration;
 
@@ -50,6 +50,41 @@ pub fn places(status: &StatusAnswer) -> String {
     let mut places = vec![["socket".to_owned(), status.socket.clone()]];
     places.extend(status.places.iter().map(|(name, path)| [name.clone(), path.clone()]));
     section("places", &columns("  ", &places))
+}
+
+/// Says how a ComfyUI process stands, and who works with it.
+pub fn instance_words(instance: &InstanceInfo) -> Vec<String> {
+    let state = match &instance.state {
+        InstanceState::Starting { pid, for_ms } => {
+            format!("starting for {}, process {pid}", millis(*for_ms))
+        }
+        InstanceState::Ready { pid, start_ms } => {
+            let began = if instance.forked { "forked" } else { "started" };
+            format!("{} ready, process {pid}, {began} in {}", instance.url, millis(*start_ms))
+        }
+        InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
+        InstanceState::Exited => return vec!["ended".to_owned()],
+        InstanceState::Failed { reason } => return vec![format!("failed: {reason}")],
+    };
+    let mut words = vec![state];
+    if let Some(from) = &instance.rolled_back_from {
+        words.push(format!("rolled back from {from}"));
+    }
+    if let Some(Device::Gpu { index }) = instance.device {
+        words.push(format!("GPU {index}"));
+    }
+    if instance.adopted {
+        words.push("from an earlier daemon".to_owned());
+    }
+    for (number, noun) in [(instance.leases, "claim"), (instance.workflows, "workflow")] {
+        if number > 0 {
+            words.push(count(number, noun));
+        }
+    }
+    if instance.restarts > 0 {
+        words.push(format!("after {}", count(instance.restarts as usize, "restart")));
+    }
+    words
 }
 
 fn section(title: &str, body: &str) -> String {
@@ -218,7 +253,14 @@ places
                    "unit": unit, "detail": detail})
         };
         let tasks = [
-            task("model", "checkpoints/v1-5-pruned-emaonly-fp16.safetensors", 1 << 30, Some(2 << 30), "bytes", ""),
+            task(
+                "model",
+                "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
+                1 << 30,
+                Some(2 << 30),
+                "bytes",
+                "",
+            ),
             task("repository", "ComfyUI-KJNodes", 12, None, "objects", "3.1 MB received"),
             task("packages", "packages", 0, None, "nothing", "uv resolves"),
         ];

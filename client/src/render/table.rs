@@ -78,7 +78,7 @@ mod tests {
   long  22
 ";
         assert_eq!(sentences("  ", &beside), expected);
-        let folded = [["a", &why.repeat(2)]].map(|row| row.map(str::to_owned));
+        let folded = [["a", &*why.repeat(2)]].map(|row| row.map(str::to_owned));
         let expected = "\
 a  nobody has asked for its ComfyUI in the last few days or sonobody has asked
    for its ComfyUI in the last few days or so

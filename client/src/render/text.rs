@@ -68,7 +68,8 @@ hint: there is no `/runpod-volume/versions/x.json` and no `versions/x.json`;
         let long = "x".repeat(100);
         assert_eq!(fold("", &format!("a {long} b"), 2), format!("a\n  {long}\n  b\n"));
         assert_eq!(fold("head ", "", 2), "head\n");
-        let quoted = "say `comfyctl realize --dry-run a-version-with-quite-a-long-name --offline` or nothing at all";
+        let quoted =
+            "say `comfyctl realize --dry-run a-version-with-quite-a-long-name --offline` or nothing at all";
         assert_eq!(fold("", quoted, 0).lines().next(), quoted.strip_suffix(" nothing at all"));
     }
 

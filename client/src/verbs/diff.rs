@@ -44,9 +44,12 @@ fn people(answer: &DiffAnswer) -> String {
     let mut text = fold("", &format!("from {old} to {new}"), 2);
     let python: Vec<Change> = answer.python.iter().cloned().collect();
     text += &repositories(&answer.repositories);
-    for (title, changes) in
-        [("Python", &python), ("packages", &answer.packages), ("models", &answer.models), ("settings", &answer.settings)]
-    {
+    for (title, changes) in [
+        ("Python", &python),
+        ("packages", &answer.packages),
+        ("models", &answer.models),
+        ("settings", &answer.settings),
+    ] {
         text += &section(title, changes);
     }
     text
@@ -70,7 +73,9 @@ fn repositories(changes: &[RepositoryChange]) -> String {
                 format!("{} of {} -> {} of {}", pin(old), old.repo, pin(new), new.repo)
             }
             (Some(old), Some(new)) => format!("{} -> {}{}", pin(old), pin(new), between(*commits)),
-            (old, new) => old.iter().chain(new).map(|repo| format!("{} of {}", pin(repo), repo.repo)).collect(),
+            (old, new) => {
+                old.iter().chain(new).map(|repo| format!("{} of {}", pin(repo), repo.repo)).collect()
+            }
         };
         [sign(old.is_some(), new.is_some()).to_owned(), name.clone(), value]
     };
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_change_has_its_sign() {
-        let change = |name: &str, old: Option<&str>, new: Option<&str>| json!({"name": name, "old": old, "new": new});
+        let change =
+            |name: &str, old: Option<&str>, new: Option<&str>| json!({"name": name, "old": old, "new": new});
         let text = told(json!({
             "repositories": [
                 {"name": "ComfyUI", "old": repo("c", "1", "v0.3.75"), "new": repo("c", "2", "v0.4.0"),

@@ -24,7 +24,7 @@ use crate::connection::Answer;
 use crate::failure::Failure;
 use crate::session::Session;
 use proto::ErrorKind;
-use proto::method::{Device, InstanceInfo, InstanceState, Method, Standing, VersionState};
+use proto::method::{Method, Standing, VersionState};
 use std::time::Instant;
 
 /// How a command that did not fail ended.
@@ -102,40 +102,4 @@ fn rung_word(standing: Option<&Standing>, state: VersionState) -> &'static str {
         VersionState::Realized => "realized",
         VersionState::Running => "running",
     }
-}
-
-/// Says how a ComfyUI process stands, and who works with it.
-pub fn instance_words(instance: &InstanceInfo) -> Vec<String> {
-    use crate::render::units::{count, millis};
-    let state = match &instance.state {
-        InstanceState::Starting { pid, for_ms } => {
-            format!("starting for {}, process {pid}", millis(*for_ms))
-        }
-        InstanceState::Ready { pid, start_ms } => {
-            let began = if instance.forked { "forked" } else { "started" };
-            format!("{} ready, process {pid}, {began} in {}", instance.url, millis(*start_ms))
-        }
-        InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
-        InstanceState::Exited => return vec!["ended".to_owned()],
-        InstanceState::Failed { reason } => return vec![format!("failed: {reason}")],
-    };
-    let mut words = vec![state];
-    if let Some(from) = &instance.rolled_back_from {
-        words.push(format!("rolled back from {from}"));
-    }
-    if let Some(Device::Gpu { index }) = instance.device {
-        words.push(format!("GPU {index}"));
-    }
-    if instance.adopted {
-        words.push("from an earlier daemon".to_owned());
-    }
-    for (number, noun) in [(instance.leases, "claim"), (instance.workflows, "workflow")] {
-        if number > 0 {
-            words.push(count(number, noun));
-        }
-    }
-    if instance.restarts > 0 {
-        words.push(format!("after {}", count(instance.restarts as usize, "restart")));
-    }
-    words
 }

@@ -1,9 +1,10 @@
 //! `show`: spec, lock and state of a version side by side.
 
-use super::{Outcome, ask, instance_words, rung_word};
+use super::{Outcome, ask, rung_word};
 use crate::failure::Failure;
 use crate::render::errors::finding;
 use crate::render::ladder;
+use crate::render::status::instance_words;
 use crate::render::table::{columns, items};
 use crate::render::text::fold;
 use crate::render::units::{bytes, count};

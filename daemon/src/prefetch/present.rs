@@ -27,7 +27,10 @@ impl Present {
 
     /// Returns the present step.
     pub(super) fn told(&self) -> Option<IdleStep> {
-        let told = |(step, since): &(IdleStep, Instant)| IdleStep { for_ms: millis(since.elapsed()), ..step.clone() };
+        let told = |(step, since): &(IdleStep, Instant)| IdleStep {
+            for_ms: millis(since.elapsed()),
+            ..step.clone()
+        };
         self.lock().as_ref().map(told)
     }
 

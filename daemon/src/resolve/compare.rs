@@ -182,28 +182,42 @@ pub async fn count(
     repositories: &mut [RepositoryChange],
 ) -> Vec<(String, CountError)> {
     let deadline = Instant::now() + HISTORIES;
-    let ask = async |repository: &mut RepositoryChange| {
-        let (Some(old), Some(new)) = (&repository.old, &repository.new) else { return None };
+    let asked = repositories.iter_mut().map(|repository| ask(ctx, sources, repository, deadline));
+    let unknown: Vec<_> = iter(asked).buffered(AT_A_TIME).collect().await;
+    unknown.into_iter().flatten().collect()
+}
+
+async fn ask(
+    ctx: &Ctx,
+    sources: &Sources,
+    repository: &mut RepositoryChange,
+    deadline: Instant,
+) -> Option<(String, CountError)> {
+    let (old, new) = (repository.old.as_ref()?, repository.new.as_ref()?);
+    if old.repo != new.repo {
         // Of a fork nobody says where it left.
-        if old.repo != new.repo {
-            return None;
-        }
-        let asked = sources.git.between(ctx, &new.repo, (&old.commit, &new.commit));
-        let told = match timeout_at(deadline, asked).await {
-            Ok(told) => told.map_err(CountError::Git),
-            Err(_) => Err(CountError::Late),
-        };
-        let told = told.map(|(removed, added)| repository.commits = Some(CommitCount { added, removed }));
-        told.err().map(|error| (repository.name.clone(), error))
+        return None;
+    }
+    let asked = sources.git.between(ctx, &new.repo, (&old.commit, &new.commit));
+    let told = match timeout_at(deadline, asked).await {
+        Ok(told) => told.map_err(CountError::Git),
+        Err(_) => Err(CountError::Late),
     };
-    let asked = iter(repositories.iter_mut()).map(ask).buffer_unordered(AT_A_TIME);
-    asked.filter_map(async |unknown| unknown).collect().await
+    match told {
+        Ok((removed, added)) => {
+            repository.commits = Some(CommitCount { added, removed });
+            None
+        }
+        Err(error) => Some((repository.name.clone(), error)),
+    }
 }
 
 /// Compares what two specs say besides their pins: options, and variables by name, whose values may be secrets.
 pub fn settings(old: &Spec, new: &Spec) -> Vec<Change> {
     let options = [old, new].map(|spec| match serde_json::to_value(&spec.options) {
-        Ok(Value::Object(fields)) => fields.into_iter().map(|(name, value)| (name, value.to_string())).collect(),
+        Ok(Value::Object(fields)) => {
+            fields.into_iter().map(|(name, value)| (name, value.to_string())).collect()
+        }
         _ => BTreeMap::new(),
     });
     let mut settings = changed("option ", &options, |value, _| value.to_owned());

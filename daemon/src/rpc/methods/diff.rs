@@ -23,8 +23,7 @@ pub(super) async fn diff(daemon: &Daemon, ctx: &Ctx, params: Diff) -> Result<Dif
         .filter(|(_, side)| side.is_old)
         .map(|(spec, _)| edited(spec))
         .collect();
-    let Differences { mut repositories, python, packages, models } =
-        room::differences(&old.lock, &new.lock);
+    let Differences { mut repositories, python, packages, models } = room::differences(&old.lock, &new.lock);
     if !(offline || daemon.config.offline) {
         let uncounted = room::count(ctx, &daemon.sources, &mut repositories).await;
         warnings.extend(unknown(&uncounted));
@@ -60,5 +59,7 @@ fn unknown(uncounted: &[(String, CountError)]) -> Option<String> {
 
 fn edited(spec: &Spec) -> String {
     let id = &spec.version_id;
-    format!("the spec of `{id}` was edited since it was resolved: `comfyctl realize {id} --dry-run` tells what would change")
+    format!(
+        "the spec of `{id}` was edited since it was resolved: `comfyctl realize {id} --dry-run` tells what would change"
+    )
 }

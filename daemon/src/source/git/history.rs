@@ -13,7 +13,7 @@ use gix::ObjectId;
 use gix::odb::pack;
 use gix::protocol::fetch::negotiate::{Action, Round, one_round};
 use gix::protocol::fetch::{Arguments, Context, Negotiate, Options, Response, Shallow, Tags};
-use gix::protocol::transport::client::blocking_io::Transport as _;
+use gix::protocol::transport::client::TransportWithoutIO as _;
 use gix::protocol::transport::{Protocol, Service};
 use gix::remote::Direction;
 use proto::CommitId;
@@ -63,7 +63,7 @@ fn receive(
     let credentials = connection.configured_credentials_for_current_url();
     let transport = connection.transport_mut();
     if let Some(options) = &options {
-        transport.configure(options).map_err(gix::Error::from_error)?;
+        transport.configure(options)?;
     }
     let mut progress = control.counters.tree();
     let service = Service::UploadPack;

@@ -12,13 +12,7 @@ use std::fmt::Write as _;
 pub fn people(failure: &Failure) -> String {
     let mut text = fold(&format!("{} ", "error:".red().bold()), &failure.message, 2);
     for cause in &failure.data.causes {
-        let head = format!("  {} ", "caused by:".dimmed());
-        // Several lines are laid out by whoever wrote them.
-        text += &if cause.contains('\n') {
-            format!("{head}{}\n", cause.replace('\n', "\n    "))
-        } else {
-            fold(&head, cause, 4)
-        };
+        text += &fold(&format!("  {} ", "caused by:".dimmed()), cause, 4);
     }
     for diagnostic in &failure.data.diagnostics {
         text += &format!("{}\n", finding(diagnostic));

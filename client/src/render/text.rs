@@ -9,8 +9,12 @@ use std::borrow::Cow;
 pub const WIDTH: usize = 80;
 
 /// Puts `head` and the words of `text` on lines; those after the first begin with `indent` blanks. A word is
-/// never cut, and what stands in backticks is one word: people copy it. No line ends in blanks.
+/// never cut, and what stands in backticks is one word: people copy it. No line ends in blanks. Text of several
+/// lines was laid out by whoever wrote it: they are kept.
 pub fn fold(head: &str, text: &str, indent: usize) -> String {
+    if text.contains('\n') {
+        return format!("{head}{}\n", text.replace('\n', &format!("\n{}", " ".repeat(indent))));
+    }
     let mut lines = String::from(head);
     // Of the colours that a head may have nothing is seen.
     let mut column = anstream::adapter::strip_str(head).to_string().chars().count();
@@ -71,6 +75,11 @@ hint: there is no `/runpod-volume/versions/x.json` and no `versions/x.json`;
         let quoted =
             "say `comfyctl realize --dry-run a-version-with-quite-a-long-name --offline` or nothing at all";
         assert_eq!(fold("", quoted, 0).lines().next(), quoted.strip_suffix(" nothing at all"));
+    }
+
+    #[test]
+    fn lines_of_others_stay_as_they_are() {
+        assert_eq!(fold("error: ", "CUDA error\n  at  x", 2), "error: CUDA error\n    at  x\n");
     }
 
     #[test]

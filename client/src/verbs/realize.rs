@@ -3,6 +3,7 @@
 use super::{Outcome, ask, show_json, warn_all};
 use crate::failure::Failure;
 use crate::render;
+use crate::render::text::fold;
 use crate::render::units::millis;
 use crate::session::Session;
 use proto::method::{GetPlan, Realize, RealizeAnswer, RealizeOutcome};
@@ -76,7 +77,7 @@ fn people(answer: &RealizeAnswer) -> String {
         RealizeOutcome::Realized => format!("{id} realized in {home} ({took})\n"),
         RealizeOutcome::Repaired => format!("{id} repaired in {home} ({took})\n"),
         RealizeOutcome::Detached => {
-            format!("{id} is being realized in {home}; `comfyctl status` tells how it goes\n")
+            fold("", &format!("{id} is being realized in {home}; `comfyctl status` tells how it goes"), 2)
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::render::errors::finding;
 use crate::render::ladder;
 use crate::render::status::instance_words;
-use crate::render::table::{columns, items};
+use crate::render::table::columns;
 use crate::render::text::fold;
 use crate::render::units::{bytes, count};
 use crate::session::Session;
@@ -50,7 +50,8 @@ fn people(answer: &ShowAnswer) -> String {
         text += &format!("\n{}", fold("instance: ", &instance_words(instance).join(", "), 2));
     }
     if !answer.lacks.is_empty() {
-        text += &format!("\nlacks\n{}", items("  ", &answer.lacks));
+        text += "\nlacks\n";
+        text.extend(answer.lacks.iter().map(|lack| fold("  ", lack, 4)));
     }
     text
 }

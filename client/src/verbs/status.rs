@@ -38,18 +38,16 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     })
 }
 
-/// Shows each answer, and asks for what is other. Ctrl-C ends it well.
+/// Shows each answer, and asks for another one. Ctrl-C ends it well.
 fn watch(session: &mut Session) -> Result<Outcome, Failure> {
+    // Before anything is drawn: what the connection warns of is read on the first screen.
+    let mut answer = session.call(&Status::default());
     let (mut rates, mut known) = (Rates::default(), None);
     let mut shown = Shown::new(&session.screen);
-    loop {
-        let answer = session.call_with(&Status { after: known.clone() }, &mut shown);
-        // A Ctrl-C during the call cancelled it; the answer does not matter any more.
-        if session.interrupt.take() {
-            break;
-        }
-        let answer = answer?;
-        let status = answer.read()?;
+    // A Ctrl-C during a call cancelled it; its answer does not matter any more.
+    while !session.interrupt.take() {
+        let told = answer?;
+        let status = told.read()?;
         rates.update(&status, Instant::now());
         let is_news = status.mark.is_empty() || known.as_ref() != Some(&status.mark);
         match &mut shown {
@@ -61,7 +59,7 @@ fn watch(session: &mut Session) -> Result<Outcome, Failure> {
                 let text = text(session, &status, &rates) + "\n";
                 session.screen.result(&text)?;
             }
-            Shown::Json if is_news => session.screen.result(&format!("{}\n", answer.json()))?,
+            Shown::Json if is_news => session.screen.result(&format!("{}\n", told.json()))?,
             Shown::Text | Shown::Json => {}
         }
         if session.screen.reader_gone() {
@@ -71,6 +69,7 @@ fn watch(session: &mut Session) -> Result<Outcome, Failure> {
             std::thread::sleep(PAUSE);
         }
         known = Some(status.mark);
+        answer = session.call_with(&Status { after: known.clone() }, &mut shown);
     }
     // What was seen last stays on the first screen.
     if let Shown::Live(live, last) = &mut shown {

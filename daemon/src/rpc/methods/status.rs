@@ -70,8 +70,6 @@ async fn look(daemon: &Daemon) -> StatusAnswer {
 fn mark(answer: &StatusAnswer) -> String {
     let mut answer = answer.clone();
     answer.uptime_s = 0;
-    // They are listed as a map has them.
-    answer.jobs.sort_by(|a, b| (&a.home, &a.phase).cmp(&(&b.home, &b.phase)));
     answer.jobs.iter_mut().flat_map(|job| &mut job.waits).for_each(forget);
     for workflow in &mut answer.workflows {
         workflow.for_ms = 0;

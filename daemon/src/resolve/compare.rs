@@ -182,7 +182,9 @@ pub async fn count(
     repositories: &mut [RepositoryChange],
 ) -> Vec<(String, CountError)> {
     let deadline = Instant::now() + HISTORIES;
-    let asked = repositories.iter_mut().map(|repository| ask(ctx, sources, repository, deadline));
+    // Asked for first: a closure that is kept across an await has to know all lifetimes.
+    let asked: Vec<_> =
+        repositories.iter_mut().map(|repository| ask(ctx, sources, repository, deadline)).collect();
     let unknown: Vec<_> = iter(asked).buffered(AT_A_TIME).collect().await;
     unknown.into_iter().flatten().collect()
 }

@@ -15,7 +15,6 @@ use gix::protocol::fetch::negotiate::{Action, Round, one_round};
 use gix::protocol::fetch::{Arguments, Context, Negotiate, Options, Response, Shallow, Tags};
 use gix::protocol::transport::client::TransportWithoutIO as _;
 use gix::protocol::transport::{Protocol, Service};
-use gix::remote::Direction;
 use proto::CommitId;
 
 /// Returns how many commits only the first has, and how many only the second. Blocks.

@@ -3,7 +3,7 @@
 use crate::completion;
 use crate::failure::Failure;
 use crate::verbs::{
-    completions, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -11,7 +11,13 @@ use std::path::PathBuf;
 
 /// Turn a ComfyUI setup into a pinned version, and run it
 #[derive(Debug, Parser)]
-#[command(name = "comfyctl", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "comfyctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 80
+)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -24,7 +30,7 @@ pub struct Cli {
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Print one JSON document on stdout: the result, or {"error": …}
+    /// Print one JSON document on stdout: the result, or {"error": ...}
     #[arg(long, global = true)]
     pub json: bool,
     /// Do not start the daemon when none listens
@@ -76,6 +82,8 @@ pub enum Verb {
     Show(show::Args),
     /// Write a version for other programs: as a snapshot of ComfyUI-Manager
     Export(export::Args),
+    /// Tell what differs between two versions, or since the generation before
+    Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),
     /// Stop a version's ComfyUI

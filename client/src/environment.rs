@@ -1,6 +1,6 @@
 //! What the client's surroundings say. The only reader of the environment in this crate.
 //!
-//! Terminal matters (`NO_COLOR`, `TERM`, …) are left to anstream and indicatif.
+//! Colours (`NO_COLOR`, …) are left to anstream and indicatif.
 
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ const OWN: &[&str] = &[
     "HOME",
     "COMFY_HOME",
     "COMFY_OFFLINE",
+    "TERM",
     "LC_ALL",
     "LC_CTYPE",
     "LANG",
@@ -142,6 +143,11 @@ impl Environment {
         })
     }
 
+    /// Returns whether a terminal can move its cursor, so that something can be drawn on it.
+    pub fn draws(&self) -> bool {
+        self.text("TERM").is_some_and(|terminal| terminal != "dumb")
+    }
+
     fn volume(&self) -> Option<PathBuf> {
         self.text("COMFY_VOLUME").map(PathBuf::from).or_else(|| {
             places::VOLUMES.map(PathBuf::from).into_iter().find(|volume| {
@@ -173,6 +179,13 @@ mod tests {
         let told = environment(&[("HF_TOKEN", "s3cr3t"), ("MODELS_DIR", "/m"), ("HOME", "/h")]).told();
         let expected = [("HF_TOKEN", ""), ("MODELS_DIR", "/m")];
         assert_eq!(told, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn a_dumb_terminal_draws_nothing() {
+        assert!(environment(&[("TERM", "xterm")]).draws());
+        assert!(!environment(&[("TERM", "dumb")]).draws());
+        assert!(!environment(&[]).draws());
     }
 
     #[test]

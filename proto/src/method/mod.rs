@@ -22,6 +22,7 @@ macro_rules! method {
 
 mod doctor;
 mod export;
+mod diff;
 mod hello;
 mod instance;
 mod list;
@@ -47,6 +48,7 @@ mod warm;
 
 pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
 pub use export::{Export, ExportAnswer, ExportFormat};
+pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};
@@ -63,7 +65,7 @@ pub use secret::Secret;
 pub use show::{Show, ShowAnswer};
 pub use shutdown::{Shutdown, ShutdownAnswer};
 pub use standing::{Standing, VersionStanding, Zygote};
-pub use status::{GpuInfo, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
+pub use status::{GpuInfo, GpuUse, IdleStep, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
 pub use stop::{Stop, StopAnswer};
 pub use target::Target;
 pub use test::{Check, CheckOutcome, Test, TestAnswer};

@@ -77,9 +77,10 @@ def _frames(shown: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def _run(words: list[str], directory: Path, environment: dict[str, str]) -> tuple[list[tuple[float, str]], int]:
     child, terminal = pty.fork()
     if child == 0:
+        # Before the command can ask for it.
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         os.chdir(directory)
         os.execvpe(words[0], words, environment)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     # A character may arrive in two pieces.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     began, outputs = time.monotonic(), []

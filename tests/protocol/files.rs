@@ -75,8 +75,10 @@ fn the_readme_names_every_field() {
 }
 
 #[test]
-fn the_example_of_the_readme_has_no_findings() {
-    let readme = std::fs::read_to_string(repository("versions/README.md")).unwrap();
-    let example = readme.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(parse(example, "README.md", "example").diagnostics, []);
+fn the_examples_of_the_readmes_have_no_findings() {
+    for name in ["versions/README.md", "README.md", "README.ru.md"] {
+        let readme = std::fs::read_to_string(repository(name)).unwrap();
+        let example = readme.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        assert_eq!(parse(example, name, "example").diagnostics, [], "{name}");
+    }
 }

@@ -33,7 +33,8 @@ fn shipped_workflows_load_exactly_the_models_of_their_versions() {
         let Some(id) = name.strip_suffix(".json").filter(|id| *id != "workflow") else { continue };
         let spec = std::fs::read_to_string(repository("versions").join(&name)).unwrap();
         let spec = parse(&spec, &name, id).spec.unwrap();
-        let wanted: BTreeSet<String> = spec.models.iter().map(|model| file_name(model.target.as_str())).collect();
+        let wanted: BTreeSet<String> =
+            spec.models.iter().map(|model| file_name(model.target.as_str())).collect();
         let workflow: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let inputs = workflow.as_object().unwrap().values().filter_map(|node| node["inputs"].as_object());

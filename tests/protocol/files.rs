@@ -34,7 +34,7 @@ fn shipped_workflows_load_exactly_the_models_of_their_versions() {
         let spec = std::fs::read_to_string(repository("versions").join(&name)).unwrap();
         let spec = parse(&spec, &name, id).spec.unwrap();
         let wanted: BTreeSet<String> =
-            spec.models.iter().map(|model| file_name(model.target.as_str())).collect();
+            spec.models.iter().map(|model| model.target.file_name().to_owned()).collect();
         let workflow: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let inputs = workflow.as_object().unwrap().values().filter_map(|node| node["inputs"].as_object());
@@ -44,10 +44,6 @@ fn shipped_workflows_load_exactly_the_models_of_their_versions() {
         seen += 1;
     }
     assert!(seen >= 5, "the shipped workflows are gone");
-}
-
-fn file_name(target: &str) -> String {
-    target.rsplit('/').next().unwrap_or(target).to_owned()
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use crate::verbs::{
-    list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    doctor, list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test,
+    ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -65,6 +66,8 @@ pub enum Verb {
     Unpin(pin::UnpinArgs),
     /// Tell what the daemon is doing
     Status(status::Args),
+    /// Tell whether this machine is fit: volume, disks, tokens, tools, GPUs
+    Doctor(doctor::Args),
     /// List the versions there are
     List(list::Args),
     /// Show spec, lock and state of a version side by side

@@ -5,6 +5,7 @@
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Variables that are the daemon's to decide: it is told what is set here and warns of differences.
 const TOLD: &[&str] = &[
@@ -26,6 +27,7 @@ const OWN: &[&str] = &[
     "COMFYD_SOCKET",
     "COMFYD_STATE_DIR",
     "COMFYD_BIN",
+    places::VOLUME_WAIT,
     "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
     "HOME",
@@ -60,6 +62,13 @@ impl Environment {
         places::socket(|name| self.get(name), || self.volume())
     }
 
+    /// Returns the machine's own socket, where this user may use it and `COMFYD_SOCKET` names no other.
+    pub fn system_socket(&self) -> Option<&'static Path> {
+        let socket = Path::new(places::SYSTEM_SOCKET);
+        let may_use = || nix::unistd::access(socket, nix::unistd::AccessFlags::W_OK).is_ok();
+        (self.text("COMFYD_SOCKET").is_none() && may_use()).then_some(socket)
+    }
+
     /// Returns the directory of the daemon's log.
     ///
     /// # Errors
@@ -80,6 +89,15 @@ impl Environment {
             .ok()
             .filter(|beside| beside.is_file())
             .unwrap_or_else(|| PathBuf::from("comfyd"))
+    }
+
+    /// Returns for how long a daemon that is started here waits for its volume. What is no number is for the daemon to
+    /// refuse.
+    pub fn volume_wait(&self) -> Duration {
+        /// Longer than anyone waits, and short enough to be added to a point in time.
+        const LONGEST: u64 = 365 * 24 * 60 * 60;
+        let seconds = self.text(places::VOLUME_WAIT).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Duration::from_secs(LONGEST.min(seconds))
     }
 
     /// Returns the working directory, where there is still one.

@@ -12,7 +12,7 @@ use interprocess::local_socket::Stream;
 use proto::ErrorKind;
 use proto::method::{HelloAnswer, Method, Target};
 use proto::places;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often hello is said to a daemon that hangs up on it.
 const HELLOS: u32 = 3;
@@ -27,6 +27,9 @@ pub struct Session {
     pub environment: Environment,
     options: Global,
     connection: Option<Connection>,
+    /// Whether that is to the machine's own daemon.
+    is_system: bool,
+    greeting: Option<HelloAnswer>,
 }
 
 impl Session {
@@ -39,7 +42,15 @@ impl Session {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
         let screen = Screen::new(&options, environment.is_utf8());
-        Ok(Self { screen, interrupt, environment, options, connection: None })
+        Ok(Self {
+            screen,
+            interrupt,
+            environment,
+            options,
+            connection: None,
+            is_system: false,
+            greeting: None,
+        })
     }
 
     /// Names a version as seen from here.
@@ -64,7 +75,7 @@ impl Session {
     pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect(!self.options.no_start)?,
+            None => self.connect(self.may_start())?,
         };
         let connection = self.connection.insert(connection);
         let mut reporter = Reporter::new(&mut self.screen);
@@ -83,6 +94,16 @@ impl Session {
         Ok(())
     }
 
+    /// Returns how the daemon introduced itself, once there was a connection.
+    pub fn greeting(&self) -> Option<&HelloAnswer> {
+        self.greeting.as_ref()
+    }
+
+    /// Returns whether a daemon may be started where none listens.
+    pub fn may_start(&self) -> bool {
+        !self.options.no_start
+    }
+
     /// Gives the connection away, to wait for its end.
     pub fn take_connection(&mut self) -> Option<Connection> {
         self.connection.take()
@@ -94,12 +115,13 @@ impl Session {
             self.screen.warn(warning);
         }
         self.screen.detail(&format!("connected to comfyd {} (process {})", hello.version, hello.pid));
+        self.greeting = Some(hello);
         Ok(connection)
     }
 
     /// Says hello. A daemon that was killed or is stopping may still take a connection and drop it: then
     /// nobody listened, and it is tried again.
-    fn open(&self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
+    fn open(&mut self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
         let stream = self.stream(may_start)?;
         match Connection::open(stream, self.environment.told(), &self.interrupt) {
             Err(connection::Error::Closed { .. } | connection::Error::Talk(_)) if tries > 1 => {
@@ -109,7 +131,10 @@ impl Session {
         }
     }
 
-    fn stream(&self, may_start: bool) -> Result<Stream, Failure> {
+    /// Connects to the daemon of the socket that was named. Where none was, to the user's own, to the machine's, or to
+    /// one that is started: the first of these that there is.
+    fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
+        self.is_system = false;
         let socket = self.socket()?;
         match connect(&socket) {
             Ok(stream) => Ok(stream),
@@ -118,20 +143,39 @@ impl Session {
             }
             Err(_) => match daemon::wait_for_socket(&socket, &self.interrupt) {
                 Some(stream) => Ok(stream),
-                None if may_start => self.start(socket),
-                None => Err(daemon::Error::NotRunning(socket).into()),
+                None => self.other_stream(socket, may_start),
             },
+        }
+    }
+
+    fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
+        match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
+            Some(system) => {
+                self.is_system = true;
+                Ok(daemon::connect_to_system(system, may_start)?)
+            }
+            None if may_start => self.start(own),
+            None => Err(daemon::Error::NotRunning(own).into()),
         }
     }
 
     fn start(&self, socket: PathBuf) -> Result<Stream, Failure> {
         let program = self.environment.daemon_program();
         self.screen.detail(&format!("starting `{}`", program.display()));
-        let start = Start { program, socket, state_dir: self.environment.state_dir()? };
-        Ok(start.run(&self.interrupt)?)
+        let (state_dir, volume_wait) = (self.environment.state_dir()?, self.environment.volume_wait());
+        let start = Start { program, socket, state_dir, volume_wait };
+        let on_wait = |log: &Path| {
+            self.screen
+                .note(&format!("comfyd does not listen yet; `{}` says what it waits for", log.display()));
+        };
+        Ok(start.run(&self.interrupt, on_wait)?)
     }
 
-    fn socket(&self) -> Result<PathBuf, Failure> {
+    /// Returns the daemon's socket.
+    ///
+    /// # Errors
+    /// An option or a variable that cannot be followed.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
         let Some(socket) = &self.options.socket else { return Ok(self.environment.socket()?) };
         let socket = match self.environment.cwd() {
             Some(cwd) => cwd.join(socket),
@@ -146,6 +190,9 @@ impl Session {
         let closed = matches!(error, connection::Error::Closed { .. });
         let failure = Failure::from(error);
         match self.environment.state_dir() {
+            _ if closed && self.is_system => {
+                failure.hint("look for the reason with `journalctl --unit comfyd`".to_owned())
+            }
             Ok(dir) if closed => {
                 let log = daemon::log_path(&dir);
                 failure.hint(format!("look for the reason in the daemon's log `{}`", log.display()))

@@ -1,6 +1,7 @@
 //! A value of every message type, with every field set and every variant listed.
 
 use crate::golden::{Golden, golden, old as old_golden};
+use crate::sample_doctor;
 use crate::sample_ladder::{self, standing};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
@@ -17,6 +18,7 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
+    all.extend(sample_doctor::all());
     all.extend(sample_ladder::all());
     all.extend([
         golden("spec_without_scripts", &spec()),

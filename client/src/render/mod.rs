@@ -3,6 +3,7 @@
 //! Text may hold colours; [`screen::Screen`] takes them out where nobody would see them.
 
 pub mod errors;
+pub mod findings;
 pub mod ladder;
 pub mod plan;
 pub mod progress;

@@ -1,5 +1,6 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
+pub mod doctor;
 pub mod list;
 pub mod logs;
 pub mod pin;
@@ -56,6 +57,7 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),
+        Verb::Doctor(args) => doctor::run(&args, session),
         Verb::Logs(args) => logs::run(&args, session),
         Verb::Stop(args) => stop::run(&args, session),
         Verb::Shutdown(args) => shutdown::run(&args, session),

@@ -2,9 +2,9 @@
 //! never an error.
 
 use super::running::blocking;
-use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +39,17 @@ pub struct Gpu {
     pub used_by: BTreeMap<u32, u64>,
 }
 
+/// What programs can do with the GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// Its version, such as `580.65.06`.
+    pub version: String,
+    /// The newest CUDA that it knows, major and minor.
+    pub cuda: (u32, u32),
+    /// What the GPUs that comfyd may use are called, each with its compute capability, major and minor.
+    pub gpus: Vec<(String, (u32, u32))>,
+}
+
 /// The GPUs of this machine that comfyd may use. Cheap to clone.
 #[derive(Clone)]
 pub struct Gpus {
@@ -67,18 +78,24 @@ impl Gpus {
     /// Looks at the GPUs. None where there is no driver, or where it does not answer within seconds.
     pub async fn look(&self) -> Vec<Gpu> {
         let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        let looking = blocking(move || match &*source {
+        answer(move || match &*source {
             Source::Table(table) => table(),
-            Source::Driver(nvml) => {
-                let nvml = nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok());
-                let all = nvml.as_deref().map(all).unwrap_or_default();
-                visible.map_or(all.clone(), |visible| select(&visible, &all))
-            }
-        });
-        tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| {
-            tracing::warn!("the GPU driver does not answer");
-            Vec::new()
+            Source::Driver(nvml) => loaded(nvml).map_or_else(Vec::new, |nvml| used(nvml, visible.as_deref())),
         })
+        .await
+    }
+
+    /// Asks what the driver can do. None where there is no driver, or where it does not answer within seconds.
+    pub async fn driver(&self) -> Option<Driver> {
+        let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
+        answer(move || match &*source {
+            Source::Table(_) => None,
+            Source::Driver(nvml) => {
+                let told = driver(loaded(nvml)?, visible.as_deref());
+                told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
+            }
+        })
+        .await
     }
 
     /// Tells whether an environment chooses its GPUs otherwise than the daemon's own does.
@@ -88,7 +105,7 @@ impl Gpus {
 
     /// Tells whether there is a GPU that ComfyUI can use, though no driver tells more of it: NVIDIA's without
     /// its library, AMD's, WSL's. Without any it must be told so, or it dies in torch. Blocks, shortly.
-    pub(super) fn others_exist(&self) -> bool {
+    pub fn others_exist(&self) -> bool {
         let devices = ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"];
         matches!(*self.source, Source::Driver(_)) && devices.iter().any(|device| Path::new(device).exists())
     }
@@ -123,6 +140,37 @@ pub(super) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Makes CUDA count GPUs as the driver does; it begins with the fastest otherwise.
 pub(super) const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
+/// Asks the driver where that may block, and gives up after a while.
+async fn answer<T: Default + Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::time::timeout(ANSWER, blocking(ask)).await.unwrap_or_else(|_| {
+        tracing::warn!("the GPU driver does not answer");
+        T::default()
+    })
+}
+
+fn loaded(nvml: &OnceLock<Option<Box<Nvml>>>) -> Option<&Nvml> {
+    nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok()).as_deref()
+}
+
+fn used(nvml: &Nvml, visible: Option<&str>) -> Vec<Gpu> {
+    let all = all(nvml);
+    visible.map_or(all.clone(), |visible| select(visible, &all))
+}
+
+fn driver(nvml: &Nvml, visible: Option<&str>) -> Result<Driver, NvmlError> {
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    let cuda = nvml.sys_cuda_driver_version()?;
+    let gpus = used(nvml, visible).into_iter().map(|gpu| {
+        let capability = nvml.device_by_index(gpu.index)?.cuda_compute_capability()?;
+        Ok((gpu.name, (number(capability.major), number(capability.minor))))
+    });
+    Ok(Driver {
+        version: nvml.sys_driver_version()?,
+        cuda: (number(cuda_driver_version_major(cuda)), number(cuda_driver_version_minor(cuda))),
+        gpus: gpus.collect::<Result<_, NvmlError>>()?,
+    })
+}
 
 fn all(nvml: &Nvml) -> Vec<Gpu> {
     let count = nvml.device_count().unwrap_or(0);

@@ -20,6 +20,7 @@ macro_rules! method {
     };
 }
 
+mod doctor;
 mod hello;
 mod instance;
 mod list;
@@ -42,6 +43,7 @@ mod test;
 mod ui;
 mod warm;
 
+pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};

@@ -13,6 +13,7 @@ use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 
+mod doctor;
 mod hello;
 mod list;
 mod logs;
@@ -57,6 +58,7 @@ pub(super) async fn call(
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
         verb::Warm::NAME => reply::<verb::Warm>(warm::warm(daemon, leases, ctx, read(params)?).await),
         verb::Release::NAME => reply::<verb::Release>(Ok(release::release(leases, &read(params)?))),
+        verb::Doctor::NAME => reply::<verb::Doctor>(doctor::doctor(daemon, ctx, read(params)?).await),
         verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),

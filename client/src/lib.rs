@@ -26,6 +26,7 @@ mod verbs;
 pub use completion::{SHELLS, definition, script};
 
 use cli::{Cli, Parsed};
+use environment::Environment;
 use failure::Failure;
 use proto::ErrorKind;
 use render::screen::show_failure;
@@ -35,8 +36,9 @@ use verbs::Outcome;
 
 /// Does what the command line of this process asks for, and returns the status to end with.
 pub fn run() -> ExitCode {
+    let environment = Environment::read();
     let (json, ended) = match cli::parse() {
-        Parsed::Cli(cli) => (cli.global.json, run_verb(*cli)),
+        Parsed::Cli(cli) => (cli.global.json, run_verb(*cli, environment.clone())),
         Parsed::Shown { status } => return status.into(),
         Parsed::Wrong { failure, json } => (json, Err(failure)),
     };
@@ -45,12 +47,12 @@ pub fn run() -> ExitCode {
         Ok(Outcome::ChecksFailed) => ErrorKind::TestFailed.exit_status().into(),
         Ok(Outcome::Refused(kind)) => kind.exit_status().into(),
         Err(failure) => {
-            show_failure(&failure, json);
+            show_failure(&failure, json, &environment);
             failure.data.kind.exit_status().into()
         }
     }
 }
 
-fn run_verb(cli: Cli) -> Result<Outcome, Failure> {
-    verbs::run(cli.verb, &mut Session::new(cli.global)?)
+fn run_verb(cli: Cli, environment: Environment) -> Result<Outcome, Failure> {
+    verbs::run(cli.verb, &mut Session::new(cli.global, environment)?)
 }

@@ -4,9 +4,9 @@
 mod smi;
 
 use super::running::blocking;
-use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +42,17 @@ pub struct Gpu {
     pub used_by: BTreeMap<u32, u64>,
 }
 
+/// What programs can do with the GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// Its version, such as `580.65.06`.
+    pub version: String,
+    /// The newest CUDA that it knows, major and minor.
+    pub cuda: (u32, u32),
+    /// What the GPUs that comfyd may use are called, each with its compute capability, major and minor.
+    pub gpus: Vec<(String, (u32, u32))>,
+}
+
 /// The GPUs of this machine that comfyd may use. Cheap to clone.
 #[derive(Clone)]
 pub struct Gpus {
@@ -50,11 +61,11 @@ pub struct Gpus {
 }
 
 enum Source {
-    Driver(Driver),
+    Driver(Nvidia),
     Table(Box<dyn Fn() -> Vec<Gpu> + Send + Sync>),
 }
 
-struct Driver {
+struct Nvidia {
     /// Loaded at the first question; none where that fails.
     library: OnceLock<Option<Box<Nvml>>>,
     /// Whether there is no `nvidia-smi` either.
@@ -68,15 +79,18 @@ impl Source {
     fn ask(&self) -> Option<Vec<Gpu>> {
         match self {
             Self::Table(table) => Some(table()),
-            Self::Driver(driver) => {
-                let load = || Nvml::init().inspect_err(tell_no_library).map(Box::new).ok();
-                driver.library.get_or_init(load).as_deref().map(all)
-            }
+            Self::Driver(nvidia) => nvidia.library().map(all),
         }
     }
 }
 
-impl Driver {
+impl Nvidia {
+    /// Returns the driver's library; none where it cannot be loaded. Blocks.
+    fn library(&self) -> Option<&Nvml> {
+        let load = || Nvml::init().inspect_err(tell_no_library).map(Box::new).ok();
+        self.library.get_or_init(load).as_deref()
+    }
+
     async fn ask_program(&self) -> Vec<Gpu> {
         if self.absent.load(Ordering::Relaxed) {
             return Vec::new();
@@ -93,10 +107,10 @@ impl Gpus {
     pub fn of_driver(env: &BTreeMap<String, String>) -> Self {
         let given = ["PATH", "LD_LIBRARY_PATH"].iter();
         let given = given.filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone())));
-        let driver =
-            Driver { library: OnceLock::new(), absent: AtomicBool::new(false), env: given.collect() };
+        let nvidia =
+            Nvidia { library: OnceLock::new(), absent: AtomicBool::new(false), env: given.collect() };
         let visible = env.get(VISIBLE).map(|visible| Arc::from(visible.as_str()));
-        Self { source: Arc::new(Source::Driver(driver)), visible }
+        Self { source: Arc::new(Source::Driver(nvidia)), visible }
     }
 
     /// Returns GPUs that `table` tells of at each question.
@@ -110,14 +124,28 @@ impl Gpus {
         let looking = async {
             match (blocking(move || source.ask()).await, &*self.source) {
                 (Some(all), _) => all,
-                (None, Source::Driver(driver)) => driver.ask_program().await,
+                (None, Source::Driver(nvidia)) => nvidia.ask_program().await,
                 (None, Source::Table(_)) => Vec::new(),
             }
         };
-        let all = tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| {
-            tracing::warn!("the GPU driver does not answer");
-            Vec::new()
+        self.chosen(in_time(looking).await)
+    }
+
+    /// Asks what the driver can do. None where its library cannot be loaded, or where it does not answer within
+    /// seconds.
+    pub async fn driver(&self) -> Option<Driver> {
+        let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
+        let asking = blocking(move || match &*source {
+            Source::Table(_) => None,
+            Source::Driver(nvidia) => {
+                let told = driver(nvidia.library()?, visible.as_deref());
+                told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
+            }
         });
+        in_time(asking).await
+    }
+
+    fn chosen(&self, all: Vec<Gpu>) -> Vec<Gpu> {
         match &self.visible {
             Some(visible) => select(visible, &all),
             None => all,
@@ -131,7 +159,7 @@ impl Gpus {
 
     /// Tells whether there is a GPU that ComfyUI can use, though no driver tells more of it: NVIDIA's without
     /// its library, AMD's, WSL's. Without any it must be told so, or it dies in torch. Blocks, shortly.
-    pub(super) fn others_exist(&self) -> bool {
+    pub fn others_exist(&self) -> bool {
         let devices = ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"];
         matches!(*self.source, Source::Driver(_)) && devices.iter().any(|device| Path::new(device).exists())
     }
@@ -166,6 +194,33 @@ pub(super) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Makes CUDA count GPUs as the driver does; it begins with the fastest otherwise.
 pub(super) const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
+/// Gives the driver up after a while.
+async fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWER, asking).await.unwrap_or_else(|_| {
+        tracing::warn!("the GPU driver does not answer");
+        T::default()
+    })
+}
+
+fn used(nvml: &Nvml, visible: Option<&str>) -> Vec<Gpu> {
+    let all = all(nvml);
+    visible.map_or(all.clone(), |visible| select(visible, &all))
+}
+
+fn driver(nvml: &Nvml, visible: Option<&str>) -> Result<Driver, NvmlError> {
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    let cuda = nvml.sys_cuda_driver_version()?;
+    let gpus = used(nvml, visible).into_iter().map(|gpu| {
+        let capability = nvml.device_by_index(gpu.index)?.cuda_compute_capability()?;
+        Ok((gpu.name, (number(capability.major), number(capability.minor))))
+    });
+    Ok(Driver {
+        version: nvml.sys_driver_version()?,
+        cuda: (number(cuda_driver_version_major(cuda)), number(cuda_driver_version_minor(cuda))),
+        gpus: gpus.collect::<Result<_, NvmlError>>()?,
+    })
+}
 
 fn all(nvml: &Nvml) -> Vec<Gpu> {
     let count = nvml.device_count().unwrap_or(0);

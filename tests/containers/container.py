@@ -114,7 +114,7 @@ class Container:
     def run(self, *command: str, status: int = 0, limit_s: float = LIMIT_S, **variables: str) -> str:
         """Runs a command in the container as `docker exec` does; returns what it wrote to standard output."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.first}", "--mount", "--pid", "--root", "--wd=/", *command],
+            ["nsenter", f"--target={self.first}", "--mount", "--pid", "--root", "--wd", *command],
             env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,

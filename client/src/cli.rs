@@ -76,7 +76,7 @@ pub enum Verb {
     List(list::Args),
     /// Show spec, lock and state of a version side by side
     Show(show::Args),
-    /// Tell what differs between two versions, or since the generation before
+    /// Compare two versions, or one with its generation before
     Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),

@@ -138,11 +138,16 @@ impl Start {
     }
 }
 
+/// Tells whether a socket's daemon runs, without a connection to it.
+pub fn runs(socket: &Path) -> bool {
+    is_held(&socket_lock(socket))
+}
+
 /// Waits for a daemon that runs and does not listen: it begins, or its socket's file was deleted and it is about
 /// to make another. None at once when no daemon runs, or when it ends. Blocks for at most 3 s.
 pub fn wait_for_socket(socket: &Path, interrupt: &Interrupt) -> Option<Stream> {
     let deadline = Instant::now() + RETURN_LIMIT;
-    while is_held(&socket_lock(socket)) && Instant::now() < deadline && !interrupt.is_set() {
+    while runs(socket) && Instant::now() < deadline && !interrupt.is_set() {
         if let Ok(stream) = connect(socket) {
             return Some(stream);
         }

@@ -1,7 +1,7 @@
 //! What every verb works with: the options, the surroundings, the screen and one connection.
 
 use crate::cli::Global;
-use crate::connection::{self, Answer, Connection, connect, nobody_listens};
+use crate::connection::{self, Answer, Connection, Listener, connect, nobody_listens};
 use crate::daemon::{self, Start};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -37,11 +37,10 @@ impl Session {
     ///
     /// # Errors
     /// The kernel refuses signal handlers.
-    pub fn new(options: Global) -> Result<Self, Failure> {
-        let environment = Environment::read();
+    pub fn new(options: Global, environment: Environment) -> Result<Self, Failure> {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
-        let screen = Screen::new(&options, environment.is_utf8());
+        let screen = Screen::new(&options, &environment);
         Ok(Self {
             screen,
             interrupt,
@@ -73,15 +72,35 @@ impl Session {
     /// # Errors
     /// What the daemon answered, or why it could not be asked.
     pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect(self.may_start())?,
-        };
-        let connection = self.connection.insert(connection);
+        let mut connection = self.connected()?;
         let mut reporter = Reporter::new(&mut self.screen);
         let answer = connection.call(params, &mut reporter, &self.interrupt);
         reporter.finish();
+        self.connection = Some(connection);
         answer.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::call`], for a verb that shows by itself how it goes.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_with<M: Method>(
+        &mut self,
+        params: &M,
+        listener: &mut dyn Listener,
+    ) -> Result<Answer<M>, Failure> {
+        let mut connection = self.connected()?;
+        let answer = connection.call(params, listener, &self.interrupt);
+        self.connection = Some(connection);
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// Returns the connection, which the caller gives back.
+    fn connected(&mut self) -> Result<Connection, Failure> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.connect(self.may_start()),
+        }
     }
 
     /// Connects without ever starting a daemon, for verbs that make no sense with a fresh one.

@@ -159,7 +159,7 @@ async fn keep_tidy(daemon: Arc<Daemon>, tasks: TaskTracker, work: CancellationTo
 }
 
 fn supervisor(config: &Config, boot: Boot) -> Supervisor {
-    let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
+    let gpus = Gpus::of_driver(&config.child_env);
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };

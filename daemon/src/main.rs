@@ -1,6 +1,7 @@
 //! comfyd: parse, run, map the end to an exit status.
 
-use clap::Parser;
+use clap::Parser as _;
+use comfyd::cli::Args;
 use comfyd::config::Config;
 use comfyd::daemon::{self, DaemonError};
 use comfyd::error::chain;
@@ -10,16 +11,6 @@ use comfyd::service::{Passed, Service};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-
-/// Owns the caches of ComfyUI versions, makes versions real and runs them. Serves comfyctl and the
-/// serverless handler on a Unix socket, in the foreground.
-#[derive(Parser)]
-#[command(version, about)]
-struct Args {
-    /// Leave the terminal's session: comfyctl starts the daemon this way.
-    #[arg(long)]
-    background: bool,
-}
 
 /// A second daemon for one socket ends with this status, so that who started it can tell.
 const ALREADY_RUNNING: u8 = 9;

@@ -231,8 +231,8 @@ fn sort(
     }
 }
 
-/// A listener for calls that report nothing.
-struct Deaf;
+/// A listener for calls whose progress nobody looks at.
+pub struct Deaf;
 
 impl Listener for Deaf {
     fn progress(&mut self, _: ProgressState) {}

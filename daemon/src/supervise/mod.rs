@@ -69,7 +69,7 @@ use crate::store::digest;
 use instance::{Others, Owner, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{Device, GpuInfo, InstanceInfo, InstanceState};
+use proto::method::{Device, InstanceInfo, InstanceState};
 use room::Room;
 use state::Published;
 use std::collections::BTreeMap;
@@ -308,17 +308,6 @@ impl Supervisor {
         let owner = begin(Owner::new(others, publish, usage.clone()));
         tasks.spawn(owner.run(received, ending.clone()));
         Handle { requests, published, usage }
-    }
-
-    /// Returns the GPUs that may be used.
-    pub async fn gpus(&self) -> Vec<GpuInfo> {
-        let told = |gpu: Gpu| GpuInfo {
-            index: gpu.index,
-            name: gpu.name,
-            total_bytes: gpu.total,
-            free_bytes: gpu.free,
-        };
-        self.shared.room.gpus.look().await.into_iter().map(told).collect()
     }
 
     /// Asks what programs can do with the GPUs. None where there is no driver that answers.

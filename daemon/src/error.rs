@@ -3,7 +3,7 @@
 use crate::import::ImportError;
 use crate::realize::RealizeError;
 use crate::realize::job::JobError;
-use crate::resolve::ResolveError;
+use crate::resolve::{ResolveError, SideError};
 use crate::run::{Failure, RunError};
 use crate::store::StoreError;
 use crate::store::commit::disk_remedy;
@@ -27,6 +27,9 @@ pub enum Error {
     /// `resolve` failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A lock that is to be compared is not there.
+    #[error(transparent)]
+    Side(#[from] SideError),
     /// A plan could not be made.
     #[error(transparent)]
     Plan(#[from] RealizeError),
@@ -96,6 +99,7 @@ impl Error {
             | Self::TooManyPins(_) => ErrorKind::Usage,
             Self::Import(error) => error.kind(),
             Self::Resolve(error) => error.kind(),
+            Self::Side(error) => error.kind(),
             Self::Plan(error) => error.kind(),
             Self::Realize(JobError::Failed(error)) => error.kind(),
             Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
@@ -126,6 +130,7 @@ impl Error {
             Self::NoLock(version) => Some(format!("`comfyctl resolve {version}` pins it")),
             Self::Import(error) => error.hint(),
             Self::Resolve(error) => error.hint(),
+            Self::Side(error) => error.hint(),
             Self::Plan(error) => error.hint(),
             Self::Realize(JobError::Failed(error)) => error.hint(),
             Self::Instance(error) => error.hint(),

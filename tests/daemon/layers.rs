@@ -32,6 +32,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
+        &["sd_notify", "listenfd"],
+        &["daemon/src/service.rs"],
+        "only service knows the service manager's protocols",
+    ),
+    (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
         &["daemon/src/source/", "daemon/src/comfy/"],
         "only source and comfy open connections",
@@ -54,6 +59,8 @@ const PURE: &[&str] = &[
     "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/supervise/health.rs",
+    "daemon/src/doctor/cuda.rs",
+    "daemon/src/doctor/speed.rs",
     "daemon/src/prefetch/plan.rs",
     "daemon/src/prefetch/predict.rs",
     "daemon/src/prefetch/predict/counts.rs",

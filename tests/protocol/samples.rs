@@ -1,6 +1,8 @@
 //! A value of every message type, with every field set and every variant listed.
 
 use crate::golden::{Golden, golden, old as old_golden};
+use crate::sample_diff;
+use crate::sample_doctor;
 use crate::sample_ladder::{self, standing};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
@@ -17,8 +19,10 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
+    all.extend(sample_doctor::all());
     all.extend(sample_ladder::all());
     all.extend(new_and_export());
+    all.extend(sample_diff::all());
     all.extend([
         golden("spec_without_scripts", &spec()),
         golden("lock_rolled_back", &lock()),
@@ -58,6 +62,7 @@ fn old() -> Vec<Golden> {
         old_golden::<ShowAnswer>("show_answer_rolled_back"),
         old_golden::<ListAnswer>("list_answer"),
         old_golden::<StatusAnswer>("status_answer_with_waits"),
+        old_golden::<StatusAnswer>("status_answer_with_versions"),
         old_golden::<RollbackAnswer>("rollback_answer"),
         old_golden::<WarmAnswer>("warm_answer_rolled_back"),
         old_golden::<UiAnswer>("ui_answer_rolled_back"),
@@ -80,7 +85,7 @@ fn envelope() -> Vec<Golden> {
     let number = RequestId::Number(7);
     let text = RequestId::Text("a-7".to_owned());
     vec![
-        golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
+        golden("message_request", &Message::request(number.clone(), "status", &Status::default()).unwrap()),
         golden("message_notification_with_waits", &Message::notification("progress", &progress()).unwrap()),
         golden(
             "message_result",
@@ -192,8 +197,9 @@ fn other_verbs() -> Vec<Golden> {
         golden("ui_answer_forked", &UiAnswer { instance: instance(), already_running: true }),
         golden("test_without_scripts", &Test { target: target(), offline: true, no_install_scripts: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
-        golden("status", &Status {}),
-        golden("status_answer_with_versions", &status_answer()),
+        golden("status", &Status::default()),
+        golden("status_after", &Status { after: Some("0f1e".to_owned()) }),
+        golden("status_answer_with_work", &status_answer()),
         golden("list", &list),
         golden("list_answer_with_standing", &list_answer),
         golden("show", &Show { target: target() }),

@@ -8,8 +8,10 @@ mod lines;
 mod listener;
 mod methods;
 mod peer;
+mod probe;
 
 pub use listener::{Closed, ControlSocket, Life, ListenError};
+pub use probe::answers;
 
 use crate::daemon::Daemon;
 use bounds::{Bounds, Patience};

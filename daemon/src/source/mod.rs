@@ -9,6 +9,7 @@ use python::{PythonError, Uv};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+pub mod account;
 pub mod bucket;
 pub mod git;
 pub mod http;

@@ -20,6 +20,8 @@ macro_rules! method {
     };
 }
 
+mod diff;
+mod doctor;
 mod export;
 mod hello;
 mod instance;
@@ -44,6 +46,8 @@ mod test;
 mod ui;
 mod warm;
 
+pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
+pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
 pub use export::{Export, ExportAnswer, ExportFormat};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
@@ -61,7 +65,7 @@ pub use secret::Secret;
 pub use show::{Show, ShowAnswer};
 pub use shutdown::{Shutdown, ShutdownAnswer};
 pub use standing::{Standing, VersionStanding, Zygote};
-pub use status::{GpuInfo, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
+pub use status::{GpuInfo, GpuUse, IdleStep, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
 pub use stop::{Stop, StopAnswer};
 pub use target::Target;
 pub use test::{Check, CheckOutcome, Test, TestAnswer};

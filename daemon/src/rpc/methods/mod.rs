@@ -13,6 +13,8 @@ use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 
+mod diff;
+mod doctor;
 mod export;
 mod hello;
 mod list;
@@ -56,12 +58,14 @@ pub(super) async fn call(
         verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
         verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
         verb::Rollback::NAME => reply::<verb::Rollback>(rollback::rollback(daemon, ctx, read(params)?).await),
+        verb::Diff::NAME => reply::<verb::Diff>(diff::diff(daemon, ctx, read(params)?).await),
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
         verb::Warm::NAME => reply::<verb::Warm>(warm::warm(daemon, leases, ctx, read(params)?).await),
         verb::Release::NAME => reply::<verb::Release>(Ok(release::release(leases, &read(params)?))),
-        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
+        verb::Doctor::NAME => reply::<verb::Doctor>(doctor::doctor(daemon, ctx, read(params)?).await),
+        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, ctx, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
         verb::New::NAME => reply::<verb::New>(new::new(client, ctx, read(params)?).await),

@@ -11,6 +11,7 @@ mod cache;
 mod checkout;
 mod error;
 mod fetch_lfs;
+mod history;
 mod hosts;
 mod installed;
 mod lfs;
@@ -213,6 +214,24 @@ impl Git {
     ) -> Result<Option<Vec<u8>>, GitError> {
         let path = path.to_owned();
         self.with_commit(url, commit, move |cached| cached.read(&path, READ_LIMIT)).await
+    }
+
+    /// Returns how many commits lie between two: those that only the first has, and those that only the second
+    /// has. Asks the host each time, for nothing but the commits.
+    ///
+    /// # Errors
+    /// [`GitError::NoHistory`] where the host tells no history without its files.
+    pub async fn between(
+        &self,
+        ctx: &Ctx,
+        url: &str,
+        (first, second): (&CommitId, &CommitId),
+    ) -> Result<(u64, u64), GitError> {
+        let (url, commits) = (RepoUrl::parse(url)?, [first.clone(), second.clone()]);
+        let work = move |cache: &Cache, url: &RepoUrl, control: &Control| {
+            history::between(cache, url, [&commits[0], &commits[1]], control)
+        };
+        self.with_retries(ctx, &url, None, work).await
     }
 
     /// Writes the files of a cached commit and its submodules into `dest`, which must be absent or

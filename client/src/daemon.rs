@@ -8,7 +8,7 @@ use crate::connection::{connect, nobody_listens};
 use crate::interrupt::Interrupt;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
-use proto::places::socket_lock;
+use proto::places::{SERVICE_VARIABLES, socket_lock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take until it listens.
+/// How long a daemon may take until it listens, once its volume is there.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often the socket is tried meanwhile; a try costs microseconds.
@@ -28,6 +28,9 @@ const RESTART_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a daemon that runs may take until it listens at its name again: it looks twice a second.
 const RETURN_LIMIT: Duration = Duration::from_secs(3);
+
+/// After how long the user is told that the daemon may be waiting for its volume.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 20;
@@ -41,16 +44,20 @@ pub struct Start {
     pub socket: PathBuf,
     /// Directory of its log; made with mode 0700 where it is missing.
     pub state_dir: PathBuf,
+    /// For how long it waits for its volume before anything else.
+    pub volume_wait: Duration,
 }
 
 impl Start {
-    /// Starts the daemon and returns a connection to whoever listens first. Blocks for at most 10 s.
+    /// Starts the daemon and returns a connection to whoever listens first. Blocks for at most 10 s, and for as long
+    /// as the daemon waits for its volume; `on_wait` is called when that may be what takes so long.
     /// The daemon goes on when this process ends, and a Ctrl-C at the terminal does not reach it.
     ///
     /// # Errors
     /// The daemon cannot be started, ends early, or does not listen in time.
-    pub fn run(&self, interrupt: &Interrupt) -> Result<Stream, Error> {
-        let deadline = Instant::now() + START_LIMIT;
+    pub fn run(&self, interrupt: &Interrupt, on_wait: impl FnOnce(&Path)) -> Result<Stream, Error> {
+        let (began, limit) = (Instant::now(), START_LIMIT + self.volume_wait);
+        let mut on_wait = Some(on_wait).filter(|_| !self.volume_wait.is_zero());
         let (mut child, mut log) = self.spawn()?;
         loop {
             // In this order: a daemon that ended may have ended because another one listens.
@@ -63,8 +70,12 @@ impl Start {
             if interrupt.is_set() {
                 return Err(Error::Cancelled);
             }
-            if Instant::now() > deadline {
-                return Err(Error::Late { log: self.log_path() });
+            let waited = began.elapsed();
+            if waited > limit {
+                return Err(Error::Late { limit, log: self.log_path() });
+            }
+            if let Some(tell) = on_wait.take_if(|_| waited > PATIENCE) {
+                tell(&self.log_path());
             }
             match ended {
                 None => std::thread::sleep(POLL),
@@ -91,7 +102,12 @@ impl Start {
         log.seek(SeekFrom::End(0)).map_err(log_error)?;
         // Duplicates of one descriptor share one position; a second open does not.
         let for_child = || OpenOptions::new().append(true).open(self.log_path()).map_err(log_error);
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        // A service that calls comfyctl is not the daemon's.
+        for name in SERVICE_VARIABLES {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("--background")
             .env("COMFYD_SOCKET", &self.socket)
             .stdin(Stdio::null())
@@ -122,17 +138,34 @@ impl Start {
     }
 }
 
+/// Tells whether a socket's daemon runs, without a connection to it.
+pub fn runs(socket: &Path) -> bool {
+    is_held(&socket_lock(socket))
+}
+
 /// Waits for a daemon that runs and does not listen: it begins, or its socket's file was deleted and it is about
 /// to make another. None at once when no daemon runs, or when it ends. Blocks for at most 3 s.
 pub fn wait_for_socket(socket: &Path, interrupt: &Interrupt) -> Option<Stream> {
     let deadline = Instant::now() + RETURN_LIMIT;
-    while is_held(&socket_lock(socket)) && Instant::now() < deadline && !interrupt.is_set() {
+    while runs(socket) && Instant::now() < deadline && !interrupt.is_set() {
         if let Ok(stream) = connect(socket) {
             return Some(stream);
         }
         std::thread::sleep(POLL);
     }
     None
+}
+
+/// Connects to the machine's own socket. It is systemd's, which starts the daemon for whoever connects, so where no
+/// daemon may be started, one must run already.
+///
+/// # Errors
+/// Nobody answers there, or none runs and none may be started.
+pub fn connect_to_system(socket: &Path, may_start: bool) -> Result<Stream, Error> {
+    if !may_start && !is_held(&socket_lock(socket)) {
+        return Err(Error::NotRunning(socket.to_owned()));
+    }
+    connect(socket).map_err(|source| Error::System { socket: socket.to_owned(), source })
 }
 
 /// Returns who holds a socket's lock, in the daemon's own words; none when nobody does.
@@ -173,6 +206,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nobody answers on the machine's socket.
+    #[error("failed to connect to the machine's daemon on `{}`", socket.display())]
+    System {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The log cannot be written.
     #[error("failed to open the daemon's log `{}`", path.display())]
     Log {
@@ -202,8 +243,10 @@ pub enum Error {
         log_end: Vec<String>,
     },
     /// It runs and does not listen.
-    #[error("the daemon did not listen within {} s", START_LIMIT.as_secs())]
+    #[error("the daemon did not listen within {} s", limit.as_secs())]
     Late {
+        /// How long it was waited for.
+        limit: Duration,
         /// Its log.
         log: PathBuf,
     },
@@ -230,10 +273,13 @@ impl Error {
         match self {
             Self::NotRunning(_) => Some("start one with `comfyd`, or leave out `--no-start`".to_owned()),
             Self::Connect { socket, .. } => Some(whose(socket)),
+            Self::System { .. } => {
+                Some("look for the reason with `systemctl status comfyd.socket comfyd.service`".to_owned())
+            }
             Self::Spawn { .. } => {
                 Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
             }
-            Self::Died { log, .. } | Self::Late { log } => {
+            Self::Died { log, .. } | Self::Late { log, .. } => {
                 Some(format!("the daemon's whole log is `{}`", log.display()))
             }
             Self::Log { .. } => Some("name another directory with COMFYD_STATE_DIR".to_owned()),

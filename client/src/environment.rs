@@ -1,10 +1,11 @@
 //! What the client's surroundings say. The only reader of the environment in this crate.
 //!
-//! Terminal matters (`NO_COLOR`, `TERM`, …) are left to anstream and indicatif.
+//! Colours (`NO_COLOR`, …) are left to anstream and indicatif.
 
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Variables that are the daemon's to decide: it is told what is set here and warns of differences.
 const TOLD: &[&str] = &[
@@ -26,11 +27,13 @@ const OWN: &[&str] = &[
     "COMFYD_SOCKET",
     "COMFYD_STATE_DIR",
     "COMFYD_BIN",
+    places::VOLUME_WAIT,
     "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
     "HOME",
     "COMFY_HOME",
     "COMFY_OFFLINE",
+    "TERM",
     "LC_ALL",
     "LC_CTYPE",
     "LANG",
@@ -60,6 +63,13 @@ impl Environment {
         places::socket(|name| self.get(name), || self.volume())
     }
 
+    /// Returns the machine's own socket, where this user may use it and `COMFYD_SOCKET` names no other.
+    pub fn system_socket(&self) -> Option<&'static Path> {
+        let socket = Path::new(places::SYSTEM_SOCKET);
+        let may_use = || nix::unistd::access(socket, nix::unistd::AccessFlags::W_OK).is_ok();
+        (self.text("COMFYD_SOCKET").is_none() && may_use()).then_some(socket)
+    }
+
     /// Returns the directory of the daemon's log.
     ///
     /// # Errors
@@ -82,6 +92,15 @@ impl Environment {
             .unwrap_or_else(|| PathBuf::from("comfyd"))
     }
 
+    /// Returns for how long a daemon that is started here waits for its volume. What is no number is for the daemon to
+    /// refuse.
+    pub fn volume_wait(&self) -> Duration {
+        /// Longer than anyone waits, and short enough to be added to a point in time.
+        const LONGEST: u64 = 365 * 24 * 60 * 60;
+        let seconds = self.text(places::VOLUME_WAIT).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Duration::from_secs(LONGEST.min(seconds))
+    }
+
     /// Returns the working directory, where there is still one.
     pub fn cwd(&self) -> Option<&Path> {
         self.cwd.as_deref()
@@ -90,6 +109,14 @@ impl Environment {
     /// Returns `COMFY_HOME`, which may hold `{version_id}`.
     pub fn comfy_home(&self) -> Option<String> {
         self.text("COMFY_HOME")
+    }
+
+    /// Returns where specs may lie, as far as can be told from here: the daemon may have been told otherwise.
+    pub fn versions_dirs(&self) -> Vec<PathBuf> {
+        let parent = || self.volume().or_else(|| self.text("HOME").map(PathBuf::from));
+        let named = self.text("COMFY_VERSIONS_DIR").map(PathBuf::from);
+        let dirs = [named.or_else(|| Some(parent()?.join("versions"))), Some(PathBuf::from("versions"))];
+        dirs.into_iter().flatten().collect()
     }
 
     /// Returns whether `COMFY_OFFLINE` is on.
@@ -114,6 +141,11 @@ impl Environment {
             let locale = locale.to_ascii_lowercase();
             locale.contains("utf-8") || locale.contains("utf8")
         })
+    }
+
+    /// Returns whether a terminal can move its cursor, so that something can be drawn on it.
+    pub fn draws(&self) -> bool {
+        self.text("TERM").is_some_and(|terminal| terminal != "dumb")
     }
 
     fn volume(&self) -> Option<PathBuf> {
@@ -147,6 +179,13 @@ mod tests {
         let told = environment(&[("HF_TOKEN", "s3cr3t"), ("MODELS_DIR", "/m"), ("HOME", "/h")]).told();
         let expected = [("HF_TOKEN", ""), ("MODELS_DIR", "/m")];
         assert_eq!(told, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn a_dumb_terminal_draws_nothing() {
+        assert!(environment(&[("TERM", "xterm")]).draws());
+        assert!(!environment(&[("TERM", "dumb")]).draws());
+        assert!(!environment(&[]).draws());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every verb works with: the options, the surroundings, the screen and one connection.
 
 use crate::cli::Global;
-use crate::connection::{self, Answer, Connection, connect, nobody_listens};
+use crate::connection::{self, Answer, Connection, Listener, connect, nobody_listens};
 use crate::daemon::{self, Start};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -12,7 +12,7 @@ use interprocess::local_socket::Stream;
 use proto::ErrorKind;
 use proto::method::{HelloAnswer, Method, Target};
 use proto::places;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often hello is said to a daemon that hangs up on it.
 const HELLOS: u32 = 3;
@@ -27,6 +27,8 @@ pub struct Session {
     pub environment: Environment,
     options: Global,
     connection: Option<Connection>,
+    /// Whether that is to the machine's own daemon.
+    is_system: bool,
     greeting: Option<HelloAnswer>,
 }
 
@@ -35,12 +37,19 @@ impl Session {
     ///
     /// # Errors
     /// The kernel refuses signal handlers.
-    pub fn new(options: Global) -> Result<Self, Failure> {
-        let environment = Environment::read();
+    pub fn new(options: Global, environment: Environment) -> Result<Self, Failure> {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
-        let screen = Screen::new(&options, environment.is_utf8());
-        Ok(Self { screen, interrupt, environment, options, connection: None, greeting: None })
+        let screen = Screen::new(&options, &environment);
+        Ok(Self {
+            screen,
+            interrupt,
+            environment,
+            options,
+            connection: None,
+            is_system: false,
+            greeting: None,
+        })
     }
 
     /// Names a version as seen from here.
@@ -63,15 +72,35 @@ impl Session {
     /// # Errors
     /// What the daemon answered, or why it could not be asked.
     pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect(self.may_start())?,
-        };
-        let connection = self.connection.insert(connection);
+        let mut connection = self.connected()?;
         let mut reporter = Reporter::new(&mut self.screen);
         let answer = connection.call(params, &mut reporter, &self.interrupt);
         reporter.finish();
+        self.connection = Some(connection);
         answer.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::call`], for a verb that shows by itself how it goes.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_with<M: Method>(
+        &mut self,
+        params: &M,
+        listener: &mut dyn Listener,
+    ) -> Result<Answer<M>, Failure> {
+        let mut connection = self.connected()?;
+        let answer = connection.call(params, listener, &self.interrupt);
+        self.connection = Some(connection);
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// Returns the connection, which the caller gives back.
+    fn connected(&mut self) -> Result<Connection, Failure> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.connect(self.may_start()),
+        }
     }
 
     /// Connects without ever starting a daemon, for verbs that make no sense with a fresh one.
@@ -111,7 +140,7 @@ impl Session {
 
     /// Says hello. A daemon that was killed or is stopping may still take a connection and drop it: then
     /// nobody listened, and it is tried again.
-    fn open(&self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
+    fn open(&mut self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
         let stream = self.stream(may_start)?;
         match Connection::open(stream, self.environment.told(), &self.interrupt) {
             Err(connection::Error::Closed { .. } | connection::Error::Talk(_)) if tries > 1 => {
@@ -121,7 +150,10 @@ impl Session {
         }
     }
 
-    fn stream(&self, may_start: bool) -> Result<Stream, Failure> {
+    /// Connects to the daemon of the socket that was named. Where none was, to the user's own, to the machine's, or to
+    /// one that is started: the first of these that there is.
+    fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
+        self.is_system = false;
         let socket = self.socket()?;
         match connect(&socket) {
             Ok(stream) => Ok(stream),
@@ -130,17 +162,32 @@ impl Session {
             }
             Err(_) => match daemon::wait_for_socket(&socket, &self.interrupt) {
                 Some(stream) => Ok(stream),
-                None if may_start => self.start(socket),
-                None => Err(daemon::Error::NotRunning(socket).into()),
+                None => self.other_stream(socket, may_start),
             },
+        }
+    }
+
+    fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
+        match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
+            Some(system) => {
+                self.is_system = true;
+                Ok(daemon::connect_to_system(system, may_start)?)
+            }
+            None if may_start => self.start(own),
+            None => Err(daemon::Error::NotRunning(own).into()),
         }
     }
 
     fn start(&self, socket: PathBuf) -> Result<Stream, Failure> {
         let program = self.environment.daemon_program();
         self.screen.detail(&format!("starting `{}`", program.display()));
-        let start = Start { program, socket, state_dir: self.environment.state_dir()? };
-        Ok(start.run(&self.interrupt)?)
+        let (state_dir, volume_wait) = (self.environment.state_dir()?, self.environment.volume_wait());
+        let start = Start { program, socket, state_dir, volume_wait };
+        let on_wait = |log: &Path| {
+            self.screen
+                .note(&format!("comfyd does not listen yet; `{}` says what it waits for", log.display()));
+        };
+        Ok(start.run(&self.interrupt, on_wait)?)
     }
 
     /// Returns the daemon's socket.
@@ -162,6 +209,9 @@ impl Session {
         let closed = matches!(error, connection::Error::Closed { .. });
         let failure = Failure::from(error);
         match self.environment.state_dir() {
+            _ if closed && self.is_system => {
+                failure.hint("look for the reason with `journalctl --unit comfyd`".to_owned())
+            }
             Ok(dir) if closed => {
                 let log = daemon::log_path(&dir);
                 failure.hint(format!("look for the reason in the daemon's log `{}`", log.display()))

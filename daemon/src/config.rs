@@ -1,6 +1,6 @@
 //! Where things are and what the environment says. The only reader of the environment.
 //!
-//! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
+//! [`VARIABLES`] is the one table of all variables; docs/reference.md shows it and a test keeps the two equal.
 
 mod group;
 mod hosts;
@@ -9,6 +9,7 @@ mod prefetch;
 mod saved;
 mod size;
 mod variables;
+mod volume;
 
 pub use group::UserGroup;
 pub use hosts::ModelHosts;
@@ -88,9 +89,17 @@ pub enum ConfigError {
     /// A variable that cannot be followed.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// A volume was named that cannot be written.
-    #[error("COMFY_VOLUME is `{0}`, which is not a directory")]
+    /// A volume was named that is not there.
+    #[error("COMFY_VOLUME is `{0}`, which is not a directory (COMFYD_VOLUME_WAIT waits until it is mounted)")]
     Volume(PathBuf),
+    /// A volume was waited for in vain.
+    #[error("no volume was mounted at {sought} within {seconds} s")]
+    NotMounted {
+        /// Where, in words.
+        sought: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A size that is none.
     #[error("{variable} is `{text}`, which is no size (write bytes, or a size such as `200GB` or `200GiB`)")]
     Size {
@@ -121,26 +130,28 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the environment of this process.
+    /// Reads the environment of this process; [`Config::from_vars`] says what else it does. The control socket is the
+    /// one that was `passed`, if any.
     ///
     /// # Errors
-    /// A variable that cannot be followed.
+    /// A variable that cannot be followed, or a volume that does not come.
     #[allow(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env(passed: Option<&Path>) -> Result<Self, ConfigError> {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_vars(&vars.collect())
+        let socket = passed.map(|path| ("COMFYD_SOCKET".to_owned(), path.display().to_string()));
+        Self::from_vars(&vars.chain(socket).collect())
     }
 
     /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`,
-    /// saved tokens and groups of users.
+    /// saved tokens and groups of users. Blocks for at most `COMFYD_VOLUME_WAIT` until the volume is mounted.
     ///
     /// # Errors
     /// A variable that cannot be followed.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let get = |name: &str| vars.get(name).cloned();
         let path = |name: &str| places::path(get, name);
-        let volume = volume(path("COMFY_VOLUME")?)?;
+        let volume = volume::find(get)?;
         let home = path("HOME")?;
         let homes = volume.clone().or_else(|| home.clone()).ok_or(PlaceError::NoHome)?;
         let user = home.unwrap_or_else(|| homes.clone());
@@ -210,16 +221,6 @@ fn pinned(text: &str) -> Result<BTreeSet<VersionId>, ConfigError> {
     ids.map(VersionId::new).collect::<Result<_, _>>().map_err(ConfigError::Pinned)
 }
 
-/// Returns the volume: the one that was named, which may be read-only (what is ready there runs), else the first
-/// mount point of a RunPod volume that is writable.
-fn volume(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
-    match named {
-        Some(volume) if volume.is_dir() => Ok(Some(volume)),
-        Some(volume) => Err(ConfigError::Volume(volume)),
-        None => Ok(places::VOLUMES.map(PathBuf::from).into_iter().find(|path| is_writable_dir(path))),
-    }
-}
-
 /// Marks what a daemon starts to do its work, uv and `install.py`, by the daemon's socket: it has no use without it.
 pub const CHILD_OF: &str = "COMFYD_CHILD_OF";
 
@@ -233,7 +234,8 @@ fn is_secret(name: &str) -> bool {
 }
 
 fn child_env(vars: &BTreeMap<String, String>, socket: &Path) -> BTreeMap<String, String> {
-    let inherited = vars.iter().filter(|(name, _)| !is_secret(name)).map(|(k, v)| (k.clone(), v.clone()));
+    let is_ours = |name: &str| is_secret(name) || places::SERVICE_VARIABLES.contains(&name);
+    let inherited = vars.iter().filter(|(name, _)| !is_ours(name)).map(|(k, v)| (k.clone(), v.clone()));
     let mark = (CHILD_OF.to_owned(), socket.display().to_string());
     inherited.chain([mark]).collect()
 }
@@ -247,8 +249,4 @@ fn seen_env(vars: &BTreeMap<String, String>) -> BTreeMap<String, String> {
             (name.to_owned(), if hidden { String::new() } else { value.clone() })
         })
         .collect()
-}
-
-fn is_writable_dir(path: &Path) -> bool {
-    path.is_dir() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
 }

@@ -15,6 +15,7 @@ pub mod event;
 pub mod ids;
 pub mod lock;
 pub mod method;
+pub mod picture;
 pub mod places;
 pub mod plan;
 pub mod rpc;

@@ -4,6 +4,7 @@
 
 mod files;
 mod golden;
+mod sample_diff;
 mod sample_doctor;
 mod sample_ladder;
 mod sample_values;

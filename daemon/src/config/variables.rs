@@ -25,6 +25,11 @@ pub const VARIABLES: &[Variable] = &[
         "the first writable one of `/runpod-volume`, `/workspace`; else the home directory",
     ),
     variable(
+        "COMFYD_VOLUME_WAIT",
+        "seconds to wait until the volume is mounted, before anything else; none in that time is a failure",
+        "0: what is at the mount point when the daemon starts is the volume",
+    ),
+    variable(
         "COMFY_HOME",
         "home of a version, read from comfyctl's environment; may hold `{version_id}`",
         "`<volume>/comfy-<id>`, else `~/comfy-<id>`",
@@ -84,8 +89,8 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "COMFYD_SOCKET",
-        "the control socket",
-        "`$XDG_RUNTIME_DIR/comfyd.sock`, else `comfyd.sock` in the state directory",
+        "the control socket; under systemd, `ListenStream=` of comfyd.socket says where it is",
+        "`$XDG_RUNTIME_DIR/comfyd.sock`, else `comfyd.sock` in the state directory; where nobody listens there, clients go on to `/run/comfyd/comfyd.sock`",
     ),
     variable(
         "COMFYD_STATE_DIR",

@@ -16,6 +16,7 @@ pub mod http;
 pub mod link;
 pub mod model;
 pub mod python;
+pub mod registry;
 
 /// The outside, as configured. Cheap to clone.
 #[derive(Clone)]

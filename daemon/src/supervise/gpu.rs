@@ -1,5 +1,7 @@
-//! The GPUs of this machine, as NVIDIA's driver tells of them (NVML). A machine without that driver has none:
-//! never an error.
+//! The GPUs of this machine, as NVIDIA's driver tells of them: by its library (NVML), or where that cannot be
+//! loaded by `nvidia-smi`. A machine without that driver has none: never an error.
+
+mod smi;
 
 use super::running::blocking;
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -7,6 +9,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -58,16 +61,56 @@ pub struct Gpus {
 }
 
 enum Source {
-    /// Loaded at the first question; none where there is no driver.
-    Driver(OnceLock<Option<Box<Nvml>>>),
+    Driver(Nvidia),
     Table(Box<dyn Fn() -> Vec<Gpu> + Send + Sync>),
 }
 
+struct Nvidia {
+    /// Loaded at the first question; none where that fails.
+    library: OnceLock<Option<Box<Nvml>>>,
+    /// Whether there is no `nvidia-smi` either.
+    absent: AtomicBool,
+    /// What `nvidia-smi` is given of the environment.
+    env: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Returns the GPUs; none where the driver's library cannot be loaded. Blocks.
+    fn ask(&self) -> Option<Vec<Gpu>> {
+        match self {
+            Self::Table(table) => Some(table()),
+            Self::Driver(nvidia) => nvidia.library().map(all),
+        }
+    }
+}
+
+impl Nvidia {
+    /// Returns the driver's library; none where it cannot be loaded. Blocks.
+    fn library(&self) -> Option<&Nvml> {
+        let load = || Nvml::init().inspect_err(tell_no_library).map(Box::new).ok();
+        self.library.get_or_init(load).as_deref()
+    }
+
+    async fn ask_program(&self) -> Vec<Gpu> {
+        if self.absent.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let told = smi::look(&self.env).await;
+        self.absent.store(told.is_none(), Ordering::Relaxed);
+        told.unwrap_or_default()
+    }
+}
+
 impl Gpus {
-    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES`, given here, leaves
-    /// out. The driver is asked later.
-    pub fn of_driver(visible: Option<&str>) -> Self {
-        Self { source: Arc::new(Source::Driver(OnceLock::new())), visible: visible.map(Arc::from) }
+    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES` of this environment
+    /// leaves out. The driver is asked later.
+    pub fn of_driver(env: &BTreeMap<String, String>) -> Self {
+        let given = ["PATH", "LD_LIBRARY_PATH"].iter();
+        let given = given.filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone())));
+        let nvidia =
+            Nvidia { library: OnceLock::new(), absent: AtomicBool::new(false), env: given.collect() };
+        let visible = env.get(VISIBLE).map(|visible| Arc::from(visible.as_str()));
+        Self { source: Arc::new(Source::Driver(nvidia)), visible }
     }
 
     /// Returns GPUs that `table` tells of at each question.
@@ -77,25 +120,36 @@ impl Gpus {
 
     /// Looks at the GPUs. None where there is no driver, or where it does not answer within seconds.
     pub async fn look(&self) -> Vec<Gpu> {
-        let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        answer(move || match &*source {
-            Source::Table(table) => table(),
-            Source::Driver(nvml) => loaded(nvml).map_or_else(Vec::new, |nvml| used(nvml, visible.as_deref())),
-        })
-        .await
+        let source = Arc::clone(&self.source);
+        let looking = async {
+            match (blocking(move || source.ask()).await, &*self.source) {
+                (Some(all), _) => all,
+                (None, Source::Driver(nvidia)) => nvidia.ask_program().await,
+                (None, Source::Table(_)) => Vec::new(),
+            }
+        };
+        self.chosen(in_time(looking).await)
     }
 
-    /// Asks what the driver can do. None where there is no driver, or where it does not answer within seconds.
+    /// Asks what the driver can do. None where its library cannot be loaded, or where it does not answer within
+    /// seconds.
     pub async fn driver(&self) -> Option<Driver> {
         let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        answer(move || match &*source {
+        let asking = blocking(move || match &*source {
             Source::Table(_) => None,
-            Source::Driver(nvml) => {
-                let told = driver(loaded(nvml)?, visible.as_deref());
+            Source::Driver(nvidia) => {
+                let told = driver(nvidia.library()?, visible.as_deref());
                 told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
             }
-        })
-        .await
+        });
+        in_time(asking).await
+    }
+
+    fn chosen(&self, all: Vec<Gpu>) -> Vec<Gpu> {
+        match &self.visible {
+            Some(visible) => select(visible, &all),
+            None => all,
+        }
     }
 
     /// Tells whether an environment chooses its GPUs otherwise than the daemon's own does.
@@ -141,16 +195,12 @@ pub(super) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// Makes CUDA count GPUs as the driver does; it begins with the fastest otherwise.
 pub(super) const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 
-/// Asks the driver where that may block, and gives up after a while.
-async fn answer<T: Default + Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::time::timeout(ANSWER, blocking(ask)).await.unwrap_or_else(|_| {
+/// Gives the driver up after a while.
+async fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWER, asking).await.unwrap_or_else(|_| {
         tracing::warn!("the GPU driver does not answer");
         T::default()
     })
-}
-
-fn loaded(nvml: &OnceLock<Option<Box<Nvml>>>) -> Option<&Nvml> {
-    nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok()).as_deref()
 }
 
 fn used(nvml: &Nvml, visible: Option<&str>) -> Vec<Gpu> {
@@ -201,8 +251,8 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     })
 }
 
-fn tell_no_driver(error: &NvmlError) {
-    tracing::debug!(%error, "no NVIDIA driver: no GPUs to choose from");
+fn tell_no_library(error: &NvmlError) {
+    tracing::debug!(%error, "the NVIDIA driver's library cannot be loaded: `nvidia-smi` is asked, where it is");
 }
 
 /// Returns the GPUs that a value of `CUDA_VISIBLE_DEVICES` names, as CUDA reads it: numbers, or beginnings of

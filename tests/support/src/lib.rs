@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod civitai;
 pub mod clock;
 pub mod comfyui;
+pub mod container;
 pub mod env;
 pub mod file_server;
 pub mod git_remote;

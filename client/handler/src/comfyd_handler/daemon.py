@@ -10,12 +10,15 @@ import asyncio
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 
 from .connection import Connection
 from .errors import Disconnected, Failure
 from .settings import Settings
 
 _START_LIMIT_S = 10.0
+"""How long a daemon may take until it listens, once its volume is there."""
+
 _POLL_S = 0.01
 _RESTART_PAUSE_S = 0.25
 """While an old daemon is on its way out it still holds its lock."""
@@ -27,6 +30,8 @@ _BUSY = 9
 """Exit status when another daemon has the lock (proto/src/error.rs)."""
 
 _LOG_LINES = 20
+
+_OF_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 async def connect(settings: Settings) -> Connection:
@@ -40,13 +45,18 @@ async def connect(settings: Settings) -> Connection:
 
 
 async def _open(settings: Settings) -> Connection:
+    socket = settings.socket
     try:
         try:
-            return await Connection.open(settings.socket)
+            return await Connection.open(socket)
         except (FileNotFoundError, ConnectionRefusedError):
+            if settings.system_socket and os.access(settings.system_socket, os.W_OK):
+                # It is systemd's, which starts the daemon for whoever connects.
+                socket = settings.system_socket
+                return await Connection.open(socket)
             return await _Start(settings).run()
     except OSError as error:
-        raise Failure(f"failed to connect to `{settings.socket}`: {error.strerror}", kind="unavailable") from error
+        raise Failure(f"failed to connect to `{socket}`: {error.strerror}", kind="unavailable") from error
 
 
 class _Start:
@@ -57,7 +67,8 @@ class _Start:
         self._log = settings.state_dir / "comfyd.log"
 
     async def run(self) -> Connection:
-        deadline = time.monotonic() + _START_LIMIT_S
+        limit = _START_LIMIT_S + self._settings.volume_wait_s
+        deadline = time.monotonic() + limit
         child, log_end = self._spawn()
         while time.monotonic() < deadline:
             # In this order: a daemon that ended may have ended because another one listens.
@@ -73,7 +84,7 @@ class _Start:
                 child, log_end = self._spawn()
             else:
                 raise self._died(status, log_end)
-        raise self._failure(f"comfyd did not listen within {_START_LIMIT_S:.0f} s")
+        raise self._failure(f"comfyd did not listen within {limit:.0f} s")
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], int]:
         """Spawns the daemon; returns it, and where in the log its first line will be."""
@@ -87,7 +98,7 @@ class _Start:
             try:
                 child = subprocess.Popen(
                     [self._settings.program, "--background"],
-                    env=os.environ | {"COMFYD_SOCKET": str(self._settings.socket)},
+                    env=_without_service(os.environ) | {"COMFYD_SOCKET": str(self._settings.socket)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -107,6 +118,11 @@ class _Start:
 
     def _failure(self, text: str, lines: list[str] | None = None) -> Failure:
         return Failure(text, kind="unavailable", details=[*(lines or []), f"hint: its log is `{self._log}`"])
+
+
+def _without_service(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leaves out what a service manager says to the worker alone (proto/src/places.rs): the daemon is not the worker."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_SERVICE)}
 
 
 def _private(path: str, flags: int) -> int:

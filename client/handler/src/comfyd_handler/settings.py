@@ -20,6 +20,9 @@ VOLUMES = ("/runpod-volume", "/workspace")
 SOCKET_PATH_MAX = 107
 """Longest path of a socket in bytes (unix(7))."""
 
+SYSTEM_SOCKET = Path("/run/comfyd/comfyd.sock")
+"""The socket of the daemon that systemd runs for the whole machine."""
+
 MODES = ("base64", "s3", "gcs")
 """How outputs may be returned."""
 
@@ -29,10 +32,14 @@ class Settings:
     """Everything that is the same for all jobs."""
 
     socket: Path
+    system_socket: Path | None
+    """Where else a daemon may be found: nowhere when a socket was named."""
     state_dir: Path
     """Where the daemon's log goes, and jobs' files while they run."""
     program: str
     """The daemon to start when none listens."""
+    volume_wait_s: float
+    """How long a daemon that is started waits for its volume before it listens."""
     cwd: str | None
     version_id: str | None
     """The version of jobs that name none. It is started with the worker."""
@@ -54,8 +61,10 @@ class Settings:
         keys = text("BUCKET_ACCESS_KEY_ID"), text("BUCKET_SECRET_ACCESS_KEY")
         return cls(
             socket=_socket(text, state_dir),
+            system_socket=None if text("COMFYD_SOCKET") else SYSTEM_SOCKET,
             state_dir=state_dir,
             program=text("COMFYD_BIN") or "comfyd",
+            volume_wait_s=_count(text, "COMFYD_VOLUME_WAIT", least=0) or 0,
             cwd=_cwd(),
             version_id=text("COMFY_VERSION_ID"),
             comfy_home=text("COMFY_HOME"),
@@ -122,10 +131,10 @@ def _mode(value: str) -> str:
     return value
 
 
-def _count(text: _Texts, name: str) -> int | None:
+def _count(text: _Texts, name: str, *, least: int = 1) -> int | None:
     value = text(name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or int(value) == 0:
-        raise Failure(f"{name} is `{value}`, not a number above 0")
+    if not value.isascii() or not value.isdigit() or int(value) < least:
+        raise Failure(f"{name} is `{value}`, not a number from {least} on")
     return int(value)

@@ -1,0 +1,1 @@
+"""The images of `containers/`, run as containers without a container engine: `make test-containers`."""

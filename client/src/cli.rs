@@ -1,8 +1,10 @@
 //! The command line.
 
+use crate::completion;
 use crate::failure::Failure;
 use crate::verbs::{
-    list, logs, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show,
+    shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -10,7 +12,13 @@ use std::path::PathBuf;
 
 /// Turn a ComfyUI setup into a pinned version, and run it
 #[derive(Debug, Parser)]
-#[command(name = "comfyctl", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "comfyctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 80
+)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -23,7 +31,7 @@ pub struct Cli {
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Print one JSON document on stdout: the result, or {"error": …}
+    /// Print one JSON document on stdout: the result, or {"error": ...}
     #[arg(long, global = true)]
     pub json: bool,
     /// Do not start the daemon when none listens
@@ -43,6 +51,8 @@ pub struct Global {
 /// What to do. The variants' documentation is the help text.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Make a spec: of a snapshot, a workflow or an installed ComfyUI
+    New(new::Args),
     /// Pin a version: write its lock, run nothing
     Resolve(resolve::Args),
     /// Make a version's home complete: repositories, packages, models
@@ -65,16 +75,24 @@ pub enum Verb {
     Unpin(pin::UnpinArgs),
     /// Tell what the daemon is doing
     Status(status::Args),
+    /// Tell whether this machine is fit: volume, disks, tokens, tools, GPUs
+    Doctor(doctor::Args),
     /// List the versions there are
     List(list::Args),
     /// Show spec, lock and state of a version side by side
     Show(show::Args),
+    /// Write a version for other programs: as a snapshot of ComfyUI-Manager
+    Export(export::Args),
+    /// Tell what differs between two versions, or since the generation before
+    Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),
     /// Stop a version's ComfyUI
     Stop(stop::Args),
     /// Stop the daemon, its realizes and its ComfyUI processes
     Shutdown(shutdown::Args),
+    /// Print what teaches a shell to complete command lines, versions included
+    Completions(completions::Args),
     /// Verbs of job handlers: `handler run` is `run`
     #[command(subcommand)]
     Handler(HandlerVerb),
@@ -105,7 +123,7 @@ pub enum VersionVerb {
 pub enum Parsed {
     /// A command.
     Cli(Box<Cli>),
-    /// Help or the version was asked for, or nothing at all: shown.
+    /// Help, the version or completions were asked for, or nothing at all: shown.
     Shown {
         /// How to end.
         status: u8,
@@ -121,6 +139,9 @@ pub enum Parsed {
 
 /// Reads the command line of this process.
 pub fn parse() -> Parsed {
+    if let Some(status) = completion::answer() {
+        return Parsed::Shown { status };
+    }
     let error = match Cli::try_parse() {
         Ok(cli) => return Parsed::Cli(Box::new(cli)),
         Err(error) => error,

@@ -8,7 +8,7 @@ use crate::connection::{connect, nobody_listens};
 use crate::interrupt::Interrupt;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
-use proto::places::socket_lock;
+use proto::places::{SERVICE_VARIABLES, socket_lock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -102,7 +102,12 @@ impl Start {
         log.seek(SeekFrom::End(0)).map_err(log_error)?;
         // Duplicates of one descriptor share one position; a second open does not.
         let for_child = || OpenOptions::new().append(true).open(self.log_path()).map_err(log_error);
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        // A service that calls comfyctl is not the daemon's.
+        for name in SERVICE_VARIABLES {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("--background")
             .env("COMFYD_SOCKET", &self.socket)
             .stdin(Stdio::null())
@@ -133,17 +138,41 @@ impl Start {
     }
 }
 
+/// Tells whether a socket's daemon runs, without a connection to it.
+pub fn runs(socket: &Path) -> bool {
+    is_held(&socket_lock(socket))
+}
+
 /// Waits for a daemon that runs and does not listen: it begins, or its socket's file was deleted and it is about
 /// to make another. None at once when no daemon runs, or when it ends. Blocks for at most 3 s.
 pub fn wait_for_socket(socket: &Path, interrupt: &Interrupt) -> Option<Stream> {
     let deadline = Instant::now() + RETURN_LIMIT;
-    while is_held(&socket_lock(socket)) && Instant::now() < deadline && !interrupt.is_set() {
+    while runs(socket) && Instant::now() < deadline && !interrupt.is_set() {
         if let Ok(stream) = connect(socket) {
             return Some(stream);
         }
         std::thread::sleep(POLL);
     }
     None
+}
+
+/// Connects to the machine's own socket. It is systemd's, which starts the daemon for whoever connects, so where no
+/// daemon may be started, one must run already.
+///
+/// # Errors
+/// Nobody answers there, or none runs and none may be started.
+pub fn connect_to_system(socket: &Path, may_start: bool) -> Result<Stream, Error> {
+    if !may_start && !is_held(&socket_lock(socket)) {
+        return Err(Error::NotRunning(socket.to_owned()));
+    }
+    connect(socket).map_err(|source| Error::System { socket: socket.to_owned(), source })
+}
+
+/// Returns who holds a socket's lock, in the daemon's own words; none when nobody does.
+pub fn holder(socket: &Path) -> Option<String> {
+    let lock = socket_lock(socket);
+    let text = is_held(&lock).then(|| std::fs::read_to_string(&lock).unwrap_or_default())?;
+    Some(text.lines().next().filter(|line| !line.is_empty()).unwrap_or("someone unknown").to_owned())
 }
 
 /// Tells whether somebody holds a lock by `flock`, without trying to take it: even for a moment that would keep a
@@ -172,6 +201,14 @@ pub enum Error {
     /// The socket refuses.
     #[error("failed to connect to `{}`", socket.display())]
     Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers on the machine's socket.
+    #[error("failed to connect to the machine's daemon on `{}`", socket.display())]
+    System {
         /// The socket.
         socket: PathBuf,
         /// Why.
@@ -236,6 +273,9 @@ impl Error {
         match self {
             Self::NotRunning(_) => Some("start one with `comfyd`, or leave out `--no-start`".to_owned()),
             Self::Connect { socket, .. } => Some(whose(socket)),
+            Self::System { .. } => {
+                Some("look for the reason with `systemctl status comfyd.socket comfyd.service`".to_owned())
+            }
             Self::Spawn { .. } => {
                 Some("put `comfyd` beside `comfyctl`, or name it with COMFYD_BIN".to_owned())
             }

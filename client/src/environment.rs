@@ -1,6 +1,6 @@
 //! What the client's surroundings say. The only reader of the environment in this crate.
 //!
-//! Terminal matters (`NO_COLOR`, `TERM`, …) are left to anstream and indicatif.
+//! Colours (`NO_COLOR`, …) are left to anstream and indicatif.
 
 use proto::places::{self, PlaceError};
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ const OWN: &[&str] = &[
     "HOME",
     "COMFY_HOME",
     "COMFY_OFFLINE",
+    "TERM",
     "LC_ALL",
     "LC_CTYPE",
     "LANG",
@@ -60,6 +61,13 @@ impl Environment {
     /// A variable that cannot be followed.
     pub fn socket(&self) -> Result<PathBuf, PlaceError> {
         places::socket(|name| self.get(name), || self.volume())
+    }
+
+    /// Returns the machine's own socket, where this user may use it and `COMFYD_SOCKET` names no other.
+    pub fn system_socket(&self) -> Option<&'static Path> {
+        let socket = Path::new(places::SYSTEM_SOCKET);
+        let may_use = || nix::unistd::access(socket, nix::unistd::AccessFlags::W_OK).is_ok();
+        (self.text("COMFYD_SOCKET").is_none() && may_use()).then_some(socket)
     }
 
     /// Returns the directory of the daemon's log.
@@ -103,6 +111,14 @@ impl Environment {
         self.text("COMFY_HOME")
     }
 
+    /// Returns where specs may lie, as far as can be told from here: the daemon may have been told otherwise.
+    pub fn versions_dirs(&self) -> Vec<PathBuf> {
+        let parent = || self.volume().or_else(|| self.text("HOME").map(PathBuf::from));
+        let named = self.text("COMFY_VERSIONS_DIR").map(PathBuf::from);
+        let dirs = [named.or_else(|| Some(parent()?.join("versions"))), Some(PathBuf::from("versions"))];
+        dirs.into_iter().flatten().collect()
+    }
+
     /// Returns whether `COMFY_OFFLINE` is on.
     pub fn offline(&self) -> bool {
         places::flag(|name| self.get(name), "COMFY_OFFLINE")
@@ -125,6 +141,11 @@ impl Environment {
             let locale = locale.to_ascii_lowercase();
             locale.contains("utf-8") || locale.contains("utf8")
         })
+    }
+
+    /// Returns whether a terminal can move its cursor, so that something can be drawn on it.
+    pub fn draws(&self) -> bool {
+        self.text("TERM").is_some_and(|terminal| terminal != "dumb")
     }
 
     fn volume(&self) -> Option<PathBuf> {
@@ -158,6 +179,13 @@ mod tests {
         let told = environment(&[("HF_TOKEN", "s3cr3t"), ("MODELS_DIR", "/m"), ("HOME", "/h")]).told();
         let expected = [("HF_TOKEN", ""), ("MODELS_DIR", "/m")];
         assert_eq!(told, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn a_dumb_terminal_draws_nothing() {
+        assert!(environment(&[("TERM", "xterm")]).draws());
+        assert!(!environment(&[("TERM", "dumb")]).draws());
+        assert!(!environment(&[]).draws());
     }
 
     #[test]

@@ -1,49 +1,5 @@
-//! `comfyctl`: asks the daemon to do things with versions, and shows how it goes.
-//!
-//! Synchronous and small: it knows `proto`, one socket, and a terminal. Each verb is a file in
-//! `verbs`; `session` holds what they share; `render` knows how things look.
+//! The program; all of it is in the library.
 
-#![allow(unreachable_pub, reason = "a program has no outside: `pub` means for the whole crate")]
-#![allow(
-    clippy::format_push_string,
-    reason = "texts for people are short, and `write!` to a String has a Result to drop"
-)]
-
-mod cli;
-mod connection;
-mod daemon;
-mod environment;
-mod failure;
-mod interrupt;
-mod render;
-mod session;
-mod verbs;
-
-use cli::{Cli, Parsed};
-use failure::Failure;
-use proto::ErrorKind;
-use render::screen::show_failure;
-use session::Session;
-use std::process::ExitCode;
-use verbs::Outcome;
-
-fn main() -> ExitCode {
-    let (json, ended) = match cli::parse() {
-        Parsed::Cli(cli) => (cli.global.json, run(*cli)),
-        Parsed::Shown { status } => return status.into(),
-        Parsed::Wrong { failure, json } => (json, Err(failure)),
-    };
-    match ended {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::ChecksFailed) => ErrorKind::TestFailed.exit_status().into(),
-        Ok(Outcome::Refused(kind)) => kind.exit_status().into(),
-        Err(failure) => {
-            show_failure(&failure, json);
-            failure.data.kind.exit_status().into()
-        }
-    }
-}
-
-fn run(cli: Cli) -> Result<Outcome, Failure> {
-    verbs::run(cli.verb, &mut Session::new(cli.global)?)
+fn main() -> std::process::ExitCode {
+    comfyctl::run()
 }

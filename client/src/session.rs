@@ -1,7 +1,7 @@
 //! What every verb works with: the options, the surroundings, the screen and one connection.
 
 use crate::cli::Global;
-use crate::connection::{self, Answer, Connection, connect, nobody_listens};
+use crate::connection::{self, Answer, Connection, Listener, connect, nobody_listens};
 use crate::daemon::{self, Start};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -27,6 +27,9 @@ pub struct Session {
     pub environment: Environment,
     options: Global,
     connection: Option<Connection>,
+    /// Whether that is to the machine's own daemon.
+    is_system: bool,
+    greeting: Option<HelloAnswer>,
 }
 
 impl Session {
@@ -34,12 +37,19 @@ impl Session {
     ///
     /// # Errors
     /// The kernel refuses signal handlers.
-    pub fn new(options: Global) -> Result<Self, Failure> {
-        let environment = Environment::read();
+    pub fn new(options: Global, environment: Environment) -> Result<Self, Failure> {
         let interrupt =
             Interrupt::listen().map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
-        let screen = Screen::new(&options, environment.is_utf8());
-        Ok(Self { screen, interrupt, environment, options, connection: None })
+        let screen = Screen::new(&options, &environment);
+        Ok(Self {
+            screen,
+            interrupt,
+            environment,
+            options,
+            connection: None,
+            is_system: false,
+            greeting: None,
+        })
     }
 
     /// Names a version as seen from here.
@@ -62,15 +72,35 @@ impl Session {
     /// # Errors
     /// What the daemon answered, or why it could not be asked.
     pub fn call<M: Method>(&mut self, params: &M) -> Result<Answer<M>, Failure> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect(!self.options.no_start)?,
-        };
-        let connection = self.connection.insert(connection);
+        let mut connection = self.connected()?;
         let mut reporter = Reporter::new(&mut self.screen);
         let answer = connection.call(params, &mut reporter, &self.interrupt);
         reporter.finish();
+        self.connection = Some(connection);
         answer.map_err(|error| self.explain(error))
+    }
+
+    /// As [`Self::call`], for a verb that shows by itself how it goes.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_with<M: Method>(
+        &mut self,
+        params: &M,
+        listener: &mut dyn Listener,
+    ) -> Result<Answer<M>, Failure> {
+        let mut connection = self.connected()?;
+        let answer = connection.call(params, listener, &self.interrupt);
+        self.connection = Some(connection);
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// Returns the connection, which the caller gives back.
+    fn connected(&mut self) -> Result<Connection, Failure> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.connect(self.may_start()),
+        }
     }
 
     /// Connects without ever starting a daemon, for verbs that make no sense with a fresh one.
@@ -81,6 +111,16 @@ impl Session {
         let connection = self.connect(false)?;
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Returns how the daemon introduced itself, once there was a connection.
+    pub fn greeting(&self) -> Option<&HelloAnswer> {
+        self.greeting.as_ref()
+    }
+
+    /// Returns whether a daemon may be started where none listens.
+    pub fn may_start(&self) -> bool {
+        !self.options.no_start
     }
 
     /// Gives the connection away, to wait for its end.
@@ -94,12 +134,13 @@ impl Session {
             self.screen.warn(warning);
         }
         self.screen.detail(&format!("connected to comfyd {} (process {})", hello.version, hello.pid));
+        self.greeting = Some(hello);
         Ok(connection)
     }
 
     /// Says hello. A daemon that was killed or is stopping may still take a connection and drop it: then
     /// nobody listened, and it is tried again.
-    fn open(&self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
+    fn open(&mut self, may_start: bool, tries: u32) -> Result<(Connection, HelloAnswer), Failure> {
         let stream = self.stream(may_start)?;
         match Connection::open(stream, self.environment.told(), &self.interrupt) {
             Err(connection::Error::Closed { .. } | connection::Error::Talk(_)) if tries > 1 => {
@@ -109,7 +150,10 @@ impl Session {
         }
     }
 
-    fn stream(&self, may_start: bool) -> Result<Stream, Failure> {
+    /// Connects to the daemon of the socket that was named. Where none was, to the user's own, to the machine's, or to
+    /// one that is started: the first of these that there is.
+    fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
+        self.is_system = false;
         let socket = self.socket()?;
         match connect(&socket) {
             Ok(stream) => Ok(stream),
@@ -118,9 +162,19 @@ impl Session {
             }
             Err(_) => match daemon::wait_for_socket(&socket, &self.interrupt) {
                 Some(stream) => Ok(stream),
-                None if may_start => self.start(socket),
-                None => Err(daemon::Error::NotRunning(socket).into()),
+                None => self.other_stream(socket, may_start),
             },
+        }
+    }
+
+    fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
+        match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
+            Some(system) => {
+                self.is_system = true;
+                Ok(daemon::connect_to_system(system, may_start)?)
+            }
+            None if may_start => self.start(own),
+            None => Err(daemon::Error::NotRunning(own).into()),
         }
     }
 
@@ -136,7 +190,11 @@ impl Session {
         Ok(start.run(&self.interrupt, on_wait)?)
     }
 
-    fn socket(&self) -> Result<PathBuf, Failure> {
+    /// Returns the daemon's socket.
+    ///
+    /// # Errors
+    /// An option or a variable that cannot be followed.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
         let Some(socket) = &self.options.socket else { return Ok(self.environment.socket()?) };
         let socket = match self.environment.cwd() {
             Some(cwd) => cwd.join(socket),
@@ -151,6 +209,9 @@ impl Session {
         let closed = matches!(error, connection::Error::Closed { .. });
         let failure = Failure::from(error);
         match self.environment.state_dir() {
+            _ if closed && self.is_system => {
+                failure.hint("look for the reason with `journalctl --unit comfyd`".to_owned())
+            }
             Ok(dir) if closed => {
                 let log = daemon::log_path(&dir);
                 failure.hint(format!("look for the reason in the daemon's log `{}`", log.display()))

@@ -130,15 +130,17 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the environment of this process; [`Config::from_vars`] says what else it does.
+    /// Reads the environment of this process; [`Config::from_vars`] says what else it does. The control socket is the
+    /// one that was `passed`, if any.
     ///
     /// # Errors
     /// A variable that cannot be followed, or a volume that does not come.
     #[allow(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env(passed: Option<&Path>) -> Result<Self, ConfigError> {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_vars(&vars.collect())
+        let socket = passed.map(|path| ("COMFYD_SOCKET".to_owned(), path.display().to_string()));
+        Self::from_vars(&vars.chain(socket).collect())
     }
 
     /// Makes a configuration from the given variables. Looks at the disk for volumes, `/wheels`,
@@ -232,7 +234,8 @@ fn is_secret(name: &str) -> bool {
 }
 
 fn child_env(vars: &BTreeMap<String, String>, socket: &Path) -> BTreeMap<String, String> {
-    let inherited = vars.iter().filter(|(name, _)| !is_secret(name)).map(|(k, v)| (k.clone(), v.clone()));
+    let is_ours = |name: &str| is_secret(name) || places::SERVICE_VARIABLES.contains(&name);
+    let inherited = vars.iter().filter(|(name, _)| !is_ours(name)).map(|(k, v)| (k.clone(), v.clone()));
     let mark = (CHILD_OF.to_owned(), socket.display().to_string());
     inherited.chain([mark]).collect()
 }

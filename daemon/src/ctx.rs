@@ -1,6 +1,6 @@
 //! First parameter of every effect: how to be told to stop, and where to tell how it goes.
 
-use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
+use proto::event::{NOTES_KEPT, Note, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait, Work};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -136,6 +136,11 @@ impl Progress {
     /// Returns what it waits for.
     pub fn waits(&self) -> Vec<Wait> {
         self.state.borrow().waits.clone()
+    }
+
+    /// Returns how far it is, in short.
+    pub fn work(&self) -> Work {
+        Work::from(&*self.state.borrow())
     }
 
     /// Shows the state of shared work as its own. Tasks begun here before are no longer shown.

@@ -9,8 +9,9 @@ use crate::prefetch::{Prefetch, watch};
 use crate::process::{end_orphans, raise_open_files};
 use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
-use crate::rpc::{ControlSocket, Life, ListenError, RpcServer};
+use crate::rpc::{self, ControlSocket, Life, ListenError, RpcServer};
 use crate::run::Workflows;
+use crate::service::{self, Service};
 use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
@@ -70,7 +71,7 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When it cannot begin. [`ListenError::AlreadyRunning`] is how a second daemon ends.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
+pub async fn run(config: Config, service: Service, stop: CancellationToken) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     // Held for life, and taken before the socket is touched: a second daemon never takes the first one's.
     create_dir_all(&config.state_dir)?;
@@ -117,9 +118,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), DaemonEr
         let news = watch::start(&config, config.state_dir.join("specs.json"), &tasks, work.clone());
         tasks.spawn(daemon.prefetch.clone().run(news, work.clone()));
     }
-    let socket = ControlSocket::listen(life, config.group.clone())?;
+    let socket = ControlSocket::listen(life, service.socket, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
+    tasks.spawn(tell_service(Arc::clone(&daemon), service.watchdog));
     let closed = server.serve(socket, &stop).await;
 
     tracing::info!("stopping");
@@ -157,7 +159,7 @@ async fn keep_tidy(daemon: Arc<Daemon>, tasks: TaskTracker, work: CancellationTo
 }
 
 fn supervisor(config: &Config, boot: Boot) -> Supervisor {
-    let gpus = Gpus::of_driver(config.child_env.get("CUDA_VISIBLE_DEVICES").map(String::as_str));
+    let gpus = Gpus::of_driver(&config.child_env);
     let limits =
         Limits { max_instances: config.max_instances, pinned: config.pinned.clone(), ..Limits::default() };
     let limits = Limits { reserve: config.gpu_reserve.unwrap_or(limits.reserve), ..limits };
@@ -166,7 +168,31 @@ fn supervisor(config: &Config, boot: Boot) -> Supervisor {
     Supervisor::new(places, gpus, limits, Patience::default())
 }
 
+/// Tells the service manager that clients are served; then, more often than its watchdog asks for, that the daemon
+/// lives, for as long as a client would be answered and no lock of the rooms is held for ever. Ends when the daemon
+/// is asked to stop.
+async fn tell_service(daemon: Arc<Daemon>, watchdog: Option<Duration>) {
+    service::ready();
+    let Some(within) = watchdog else { return };
+    // A pause and an answer that takes its time: two thirds of what it waits for.
+    let part = within / 3;
+    while daemon.stop.run_until_cancelled(tokio::time::sleep(part)).await.is_some() {
+        if tokio::time::timeout(part, rpc::answers(&daemon.config.socket)).await == Ok(true) {
+            let instances = daemon.supervisor.instances().len();
+            let (realizes, workflows) = (daemon.jobs.list().len(), daemon.workflows.list().len());
+            service::alive(&format!(
+                "serving: {instances} ComfyUI processes, {realizes} realizes, {workflows} workflows"
+            ));
+        } else {
+            tracing::error!(
+                "a client would get no answer: the service manager is not told that the daemon lives"
+            );
+        }
+    }
+}
+
 async fn bounded(what: &str, step: impl Future<Output = ()>) {
+    service::stopping(what, STOP_STEP);
     if tokio::time::timeout(STOP_STEP, step).await.is_err() {
         tracing::warn!("{what} did not end within {} s; leaving them behind", STOP_STEP.as_secs());
     }

@@ -1,8 +1,9 @@
 //! Every way a call can fail, with its kind and remedy. Turned into words by the client.
 
+use crate::import::ImportError;
 use crate::realize::RealizeError;
 use crate::realize::job::JobError;
-use crate::resolve::ResolveError;
+use crate::resolve::{ResolveError, SideError};
 use crate::run::{Failure, RunError};
 use crate::store::StoreError;
 use crate::store::commit::disk_remedy;
@@ -26,6 +27,9 @@ pub enum Error {
     /// `resolve` failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A lock that is to be compared is not there.
+    #[error(transparent)]
+    Side(#[from] SideError),
     /// A plan could not be made.
     #[error(transparent)]
     Plan(#[from] RealizeError),
@@ -41,6 +45,12 @@ pub enum Error {
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing could be made of what a spec should be made of.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The version has no lock that belongs to its spec.
+    #[error("`{0}` is not resolved")]
+    NoLock(String),
     /// The version has no log yet.
     #[error("ComfyUI of `{0}` has not been started yet")]
     NoLog(String),
@@ -79,7 +89,7 @@ impl Error {
     /// Returns what kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Spec(SpecError::NotFound { .. }) | Self::NoLog(_) => ErrorKind::NotFound,
+            Self::Spec(SpecError::NotFound { .. }) | Self::NoLog(_) | Self::NoLock(_) => ErrorKind::NotFound,
             Self::Spec(SpecError::Invalid { .. }) => ErrorKind::Spec,
             Self::Spec(SpecError::Store(_)) | Self::Store(_) => ErrorKind::Disk,
             Self::Spec(SpecError::Name(_) | SpecError::Relative(_))
@@ -87,7 +97,9 @@ impl Error {
             | Self::Params { .. }
             | Self::PinRung(_)
             | Self::TooManyPins(_) => ErrorKind::Usage,
+            Self::Import(error) => error.kind(),
             Self::Resolve(error) => error.kind(),
+            Self::Side(error) => error.kind(),
             Self::Plan(error) => error.kind(),
             Self::Realize(JobError::Failed(error)) => error.kind(),
             Self::Realize(JobError::Cancelled(_)) | Self::Cancelled => ErrorKind::Cancelled,
@@ -115,7 +127,10 @@ impl Error {
             Self::PinRung(_) => Some("pin it to `fetched` or to a higher rung".to_owned()),
             Self::TooManyPins(_) => Some("`comfyctl unpin` takes a pin back".to_owned()),
             Self::NoLog(version) => Some(format!("`comfyctl ui {version}` starts it")),
+            Self::NoLock(version) => Some(format!("`comfyctl resolve {version}` pins it")),
+            Self::Import(error) => error.hint(),
             Self::Resolve(error) => error.hint(),
+            Self::Side(error) => error.hint(),
             Self::Plan(error) => error.hint(),
             Self::Realize(JobError::Failed(error)) => error.hint(),
             Self::Instance(error) => error.hint(),

@@ -1,24 +1,16 @@
 //! comfyd: parse, run, map the end to an exit status.
 
-use clap::Parser;
+use clap::Parser as _;
+use comfyd::cli::Args;
 use comfyd::config::Config;
 use comfyd::daemon::{self, DaemonError};
 use comfyd::error::chain;
 use comfyd::process::{is_first, stand_in_front};
 use comfyd::rpc::ListenError;
+use comfyd::service::{Passed, Service};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-
-/// Owns the caches of ComfyUI versions, makes versions real and runs them. Serves comfyctl and the
-/// serverless handler on a Unix socket, in the foreground.
-#[derive(Parser)]
-#[command(version, about)]
-struct Args {
-    /// Leave the terminal's session: comfyctl starts the daemon this way.
-    #[arg(long)]
-    background: bool,
-}
 
 /// A second daemon for one socket ends with this status, so that who started it can tell.
 const ALREADY_RUNNING: u8 = 9;
@@ -62,9 +54,11 @@ fn first_of_container() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::from_env()?;
+    // In this order: it changes the environment, which only a process of one thread may do.
+    let service = Service::take()?;
+    let config = Config::from_env(service.socket.as_ref().map(Passed::path))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(daemon::run(config, CancellationToken::new()))?;
+    runtime.block_on(daemon::run(config, service, CancellationToken::new()))?;
     // A thread that is stuck in a system call must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     Ok(())

@@ -8,12 +8,14 @@ mod birth;
 mod group;
 mod init;
 mod lasting;
+mod memory;
 mod open_files;
 mod orphans;
 
 pub use birth::{Birth, Effort, marked, pss_bytes, threads};
 pub use init::{is_first, stand_in_front};
-pub use lasting::Process;
+pub use lasting::{Process, was_killed};
+pub use memory::Memory;
 pub use open_files::raise_open_files;
 pub use orphans::end_orphans;
 

@@ -16,11 +16,12 @@ use crate::source::python::FOREIGN;
 use crate::store::places::{Home, generation};
 use crate::store::specs::{self, Loaded};
 use crate::supervise::{Held, Launch, Primed, Purpose, Ready, Supervisor};
+use proto::lock::LockedModel;
 use proto::method::{InstanceInfo, InstanceState, RealizeOutcome, Target, WarmTimings, Warmth};
 use proto::{Rung, Spec, VersionId};
 use recent::{Recent, Stamps};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,6 +45,8 @@ pub struct Wanted {
     pub address: Address,
     /// What it is claimed for.
     pub purpose: Purpose,
+    /// Names of models that it is to load first, as ComfyUI lists them; others may be among them.
+    pub models: Vec<String>,
 }
 
 /// Where a person wants to reach ComfyUI; anything goes when empty.
@@ -136,6 +139,7 @@ impl Starter {
             clean(ctx, &self.sources, &realization, &in_use, offline).await;
         }
         let launch = launch(&self.sources.config, &spec, &realization, wanted.address.clone())?;
+        let launch = Launch { models: files(&realization, &wanted.models), ..launch };
         let running = self.supervisor.find(home);
         let is_ready = running.is_some_and(|running| matches!(running.state, InstanceState::Ready { .. }));
         let is_asked = !is_ready && !ctx.standing.is_background();
@@ -212,11 +216,22 @@ fn launch(
         inherited,
         env,
         extra_args: spec.options.extra_args.clone(),
+        models: Vec::new(),
         generation_dir,
         port: address.port,
         listen: address.listen,
         device: None,
     })
+}
+
+/// Returns where models lie, in the order of their names. ComfyUI names a model by its path in its folder.
+fn files(realization: &Realization, names: &[String]) -> Vec<PathBuf> {
+    let in_folder = |model: &LockedModel| Some(model.target.as_str().split_once('/')?.1.to_owned());
+    let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for model in &realization.lock.models {
+        by_name.entry(in_folder(model)).or_default().push(realization.layout.home.model(&model.target));
+    }
+    names.iter().filter_map(|name| by_name.remove(&Some(name.clone()))).flatten().collect()
 }
 
 /// Returns the daemon's environment without tokens, with the version's programs first; and what the version

@@ -4,11 +4,11 @@ use crate::spec::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $exit:literal, $code:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $exit:literal, $code:literal;)*) => {
         /// What kind of thing went wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        pub enum ErrorKind { $($(#[$doc])* $name,)* }
+        pub enum ErrorKind { $($(#[doc = $doc])* $name,)* }
 
         impl ErrorKind {
             /// All kinds, in the order of their exit status.
@@ -22,6 +22,11 @@ macro_rules! kinds {
             /// Returns the exit status of a command that failed this way.
             pub fn exit_status(self) -> u8 {
                 match self { $(Self::$name => $exit,)* }
+            }
+
+            /// Returns what it means, for people: a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// Returns the kind of a JSON-RPC error code; unknown codes are internal errors.

@@ -47,6 +47,43 @@ pub struct Note {
     pub text: String,
 }
 
+/// How far work is, in short: what `status` tells of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Work {
+    /// Number of its pieces that have ended.
+    pub ended: usize,
+    /// Number of its pieces that are known so far.
+    pub known: usize,
+    /// The pieces that are under way, or that say what they wait for, [`TASKS_TOLD`] at most.
+    pub tasks: Vec<TaskProgress>,
+}
+
+/// Number of pieces of work that [`Work`] tells of one by one.
+pub const TASKS_TOLD: usize = 32;
+
+impl Work {
+    /// Returns whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.known == 0
+    }
+}
+
+impl From<&ProgressState> for Work {
+    fn from(state: &ProgressState) -> Self {
+        let has_ended = |task: &&TaskProgress| matches!(task.state, TaskState::Done | TaskState::Failed);
+        let is_told = |task: &&TaskProgress| match task.state {
+            TaskState::Running => true,
+            TaskState::Waiting => !task.detail.is_empty(),
+            TaskState::Done | TaskState::Failed => false,
+        };
+        Self {
+            ended: state.tasks.iter().filter(has_ended).count(),
+            known: state.tasks.len(),
+            tasks: state.tasks.iter().filter(is_told).take(TASKS_TOLD).cloned().collect(),
+        }
+    }
+}
+
 /// A wait for what someone else has. Its times are told anew about once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {

@@ -15,6 +15,7 @@ pub mod event;
 pub mod ids;
 pub mod lock;
 pub mod method;
+pub mod picture;
 pub mod places;
 pub mod plan;
 pub mod rpc;
@@ -38,7 +39,7 @@ pub use spec::Spec;
 pub const PROTOCOL: u32 = 1;
 
 /// Names of the abilities that this build speaks, exchanged in `hello`.
-pub const FEATURES: &[&str] = &["progress", "cancel", "rollback", "prefetch", "pin"];
+pub const FEATURES: &[&str] = &["progress", "cancel", "rollback", "prefetch", "pin", "doctor"];
 
 /// Longest line, in bytes, that the daemon reads from a client.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;

@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 /// Mount points of a RunPod network volume: on serverless workers and on pods.
 pub const VOLUMES: [&str; 2] = ["/runpod-volume", "/workspace"];
 
+/// The control socket of the daemon that systemd runs for the whole machine (`systemd/comfyd.socket`).
+pub const SYSTEM_SOCKET: &str = "/run/comfyd/comfyd.sock";
+
+/// What a service manager says to the one process that it started (sd_notify(3), sd_listen_fds(3)). A child that
+/// inherited it would speak in that process's name.
+pub const SERVICE_VARIABLES: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// Says for how many seconds the daemon waits for its volume before it listens. Clients that start one are as patient.
 pub const VOLUME_WAIT: &str = "COMFYD_VOLUME_WAIT";
 
@@ -51,7 +58,8 @@ impl PlaceError {
 }
 
 /// Returns the control socket: `$COMFYD_SOCKET`, else `$XDG_RUNTIME_DIR/comfyd.sock`, else
-/// `comfyd.sock` in the [`state_dir`].
+/// `comfyd.sock` in the [`state_dir`]. A client that was not told which one goes on to [`SYSTEM_SOCKET`] where
+/// nobody listens on this one, and starts a daemon of its own only where it may not use that either.
 ///
 /// `vars` returns a variable's value; `volume` returns the volume, and is asked only when `HOME`
 /// is needed and not set.

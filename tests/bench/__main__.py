@@ -46,14 +46,15 @@ def _measure(options: argparse.Namespace, product: Product, server: Server) -> N
         warm.measure(options.programs, product.place, server, warm.Extent(options.jobs, options.kill_every))
     if "idle" in sections:
         idle.measure(options.programs, product.place, server, options.runs or 5)
+    of_comfyui = {"first-image", "ready", "start", "volume"} & set(sections)
+    if not of_comfyui:
+        return
+    first_image.publish(server)
     if "start" in sections:
-        first_image.publish(server)
         with Product(options.programs, product.place / "start") as starting:
             start.measure(starting, server, options.runs or 3)
-    if not {"first-image", "ready", "volume"} & set(sections):
+    if of_comfyui == {"start"}:
         return
-    if "start" not in sections:
-        first_image.publish(server)
     if "first-image" in sections:
         first_image.measure(product, server, options.runs or 1)
     else:

@@ -29,6 +29,19 @@ def ratio(ours_s: Sequence[float], theirs_s: Sequence[float]) -> str:
     return f"{statistics.median(ours_s) / statistics.median(theirs_s):.3f}"
 
 
+def cpu_s(process: int) -> float:
+    """Returns the processor time that a process has used, its threads included, without children."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_share(process: int, seconds: int) -> float:
+    """Returns the share of one processor that a process takes while this one sleeps."""
+    before = cpu_s(process)
+    time.sleep(seconds)
+    return (cpu_s(process) - before) / seconds
+
+
 def spawn(program: str | Path, *arguments: str, environment: dict[str, str]) -> float:
     """Runs a program without output; returns the seconds from its start to its end.
 

@@ -3,7 +3,8 @@
 use crate::client::machine;
 use serde_json::{Value, json};
 use std::fs;
-use support::{TestEnv, nvml};
+use std::os::unix::fs::PermissionsExt as _;
+use support::{TestEnv, nvml, plain_path};
 
 /// A machine with two GPUs and two versions.
 fn with_gpus() -> TestEnv {
@@ -43,6 +44,36 @@ fn each_version_gets_the_emptiest_gpu_and_sees_no_other() {
     let expected =
         json!({ "index": 1, "name": "Tesla T4", "total_bytes": 16_u64 << 30, "free_bytes": 13_u64 << 30 });
     assert_eq!((gpus.len(), &gpus[1]), (2, &expected));
+}
+
+/// As `nvidia-smi` answers the two questions that comfyd asks it.
+const NVIDIA_SMI: &str = "#!/bin/sh
+case $1 in
+--query-gpu=index,uuid,name,memory.total,memory.free)
+    echo '0, GPU-0-5a, Tesla T4, 16384, 12288'
+    echo '1, GPU-1-5a, Tesla T4, 16384, 13312' ;;
+--query-compute-apps=gpu_uuid,pid,used_memory)
+    echo 'GPU-0-5a, 4711, [N/A]' ;;
+*)
+    exit 1 ;;
+esac
+";
+
+#[test]
+fn where_the_library_cannot_be_loaded_nvidia_smi_tells_of_the_same_gpus() {
+    let mut env = machine();
+    let program = env.path("driver/nvidia-smi");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::write(&program, NVIDIA_SMI).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", env.path("driver").display(), plain_path());
+    env.set("PATH", &path);
+    env.write_spec("a", &env.spec());
+    assert_eq!(warm(&env, "a").0, json!({ "kind": "gpu", "index": 1 }));
+    let gpus = &env.json(&["status"])["gpus"];
+    let expected =
+        json!({ "index": 1, "name": "Tesla T4", "total_bytes": 16_u64 << 30, "free_bytes": 13_u64 << 30 });
+    assert_eq!((gpus.as_array().map(Vec::len), &gpus[1]), (Some(2), &expected));
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn pid(status: &Value) -> u64 {
     status["pid"].as_u64().unwrap()
 }
 
-/// Runs `comfyctl status --no-start --json` as another user with these groups. Only root may become one: else
+/// Runs comfyctl with `--no-start --json` as another user with these groups. Only root may become one: else
 /// none, and the decision is tested in `rpc::peer` alone.
-fn as_stranger(env: &TestEnv, groups: &[u32]) -> Option<Ended> {
+fn as_stranger(env: &TestEnv, groups: &[u32], args: &[&str]) -> Option<Ended> {
     if !nix::unistd::geteuid().is_root() {
         println!("not root: who connects as another user is tested by rpc::peer's table alone");
         return None;
@@ -53,7 +53,7 @@ fn as_stranger(env: &TestEnv, groups: &[u32]) -> Option<Ended> {
     } else {
         command.args(["--groups", &groups.join(",")]);
     }
-    command.arg(copy).args(["status", "--no-start", "--json"]);
+    command.arg(copy).args(args).args(["--no-start", "--json"]);
     let vars = env.command(&[]);
     command.env_clear().envs(vars.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Some(command.current_dir("/").output().unwrap().into())
@@ -62,7 +62,7 @@ fn as_stranger(env: &TestEnv, groups: &[u32]) -> Option<Ended> {
 #[test]
 fn another_user_is_told_whose_the_socket_is() {
     let env = running();
-    let Some(ended) = as_stranger(&env, &[]) else { return };
+    let Some(ended) = as_stranger(&env, &[], &["status"]) else { return };
     assert_eq!(ended.status, Some(7), "{ended:?}");
     let error = &ended.json()["error"];
     let hint = error["hint"].as_str().unwrap();
@@ -75,7 +75,7 @@ fn another_user_is_told_whose_the_socket_is() {
 fn another_user_is_refused_even_where_the_mode_lets_all_in() {
     let env = running();
     fs::set_permissions(env.socket(), fs::Permissions::from_mode(0o666)).unwrap();
-    let Some(ended) = as_stranger(&env, &[]) else { return };
+    let Some(ended) = as_stranger(&env, &[], &["status"]) else { return };
     assert_eq!(ended.status, Some(7), "{ended:?}");
     let error = &ended.json()["error"];
     let message = error["message"].as_str().unwrap();
@@ -96,12 +96,17 @@ fn members_of_the_group_are_served_by_either_kind_of_membership() {
     env.json(&["status"]);
     let socket = fs::metadata(env.socket()).unwrap();
     assert_eq!((socket.permissions().mode() & 0o777, socket.gid()), (0o660, GROUP));
-    let member = as_stranger(&env, &[4, GROUP]).unwrap();
+    let member = as_stranger(&env, &[4, GROUP], &["status"]).unwrap();
     assert_eq!(member.status, Some(0), "{member:?}");
-    let other = as_stranger(&env, &[4]).unwrap();
+    let other = as_stranger(&env, &[4], &["status"]).unwrap();
     assert_eq!(other.status, Some(7), "{other:?}");
     let hint = other.json()["error"]["hint"].as_str().unwrap().to_owned();
     assert!(hint.contains(&format!("members of the group {GROUP}")), "{hint}");
+    // The daemon's rights to read are not the members'.
+    let reads = as_stranger(&env, &[GROUP], &["new", "v", "--from-comfyui", "/root"]).unwrap();
+    assert_eq!(reads.status, Some(7), "{reads:?}");
+    let message = reads.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "the daemon reads `/root` for its own user and root only");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Starts from a slow volume: when a local copy is made, what lies in it, and when it is not trusted.
 
+use crate::fixture::eventually;
 use comfyd::boot::{Boot, OpenedFile, Packed, Part, StartRecord};
 use comfyd::config::Config;
 use comfyd::ctx::Ctx;
@@ -11,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use support::comfyui::python;
 use support::slow_volume::SlowVolume;
 
-const DELAY: Duration = Duration::from_millis(1);
+/// So much that it stays far away while this machine is busy.
+const DELAY: Duration = Duration::from_millis(4);
 const SITE: &str = ".venv/lib/python3/site-packages";
 
 /// A volume, far away or near, and a machine that it is mounted on.
@@ -294,4 +296,23 @@ async fn what_a_start_reads_is_in_the_page_cache_before_it_asks() {
     assert_eq!(reads(), before, "it was read ahead");
     let whole = boot.read_ahead(&Ctx::new(), vec![dir.join(SITE).join("pkg/lib.so"), dir.join("none")]).await;
     assert_eq!(whole, 9 << 20);
+}
+
+#[tokio::test]
+async fn models_of_a_volume_that_is_far_away_are_in_the_page_cache_before_comfyui_asks() {
+    let Some(machine) = Machine::far() else { return };
+    machine.packed("g1").await;
+    let models = ["a", "b"].map(|name| machine.mount_point().join(name));
+    for name in ["a", "b"] {
+        fs::write(machine.dir.path().join("below").join(name), vec![1; 3 << 20]).unwrap();
+    }
+    let read = || machine.volume.as_ref().unwrap().operations()["read_bytes"];
+    let before = read();
+    machine.boot("0").read_models_ahead(models.to_vec());
+    let boot = machine.boot("4GiB");
+    boot.read_models_ahead(vec![machine.mount_point().join("none"), models[1].clone()]);
+    eventually("the model is read", || read() - before >= 3 << 20).await;
+    fs::read(&models[1]).unwrap();
+    assert_eq!(read() - before, 3 << 20, "the other one was not asked for, and this one is here");
+    boot.shutdown().await;
 }

@@ -80,7 +80,7 @@ impl Version {
         launch: Launch,
     ) -> Result<RunAnswer, Arc<RunError>> {
         let supervisor = self.supervisor.clone();
-        let start: Start = Box::new(move |ctx| {
+        let start: Start = Box::new(move |ctx, _| {
             let (supervisor, launch) = (supervisor.clone(), launch.clone());
             Box::pin(async move {
                 let held = supervisor.hold(&launch.home, Purpose::Workflow).await;
@@ -107,6 +107,7 @@ impl Version {
             inherited: BTreeMap::new(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             extra_args: Vec::new(),
+            models: Vec::new(),
             port: None,
             listen: None,
             device: None,

@@ -32,6 +32,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["gix::"], &["daemon/src/source/git/"], "only source::git knows gix"),
     (
+        &["sd_notify", "listenfd"],
+        &["daemon/src/service.rs"],
+        "only service knows the service manager's protocols",
+    ),
+    (
         &["reqwest::", "tokio_tungstenite", "TcpStream"],
         &["daemon/src/source/", "daemon/src/comfy/"],
         "only source and comfy open connections",
@@ -40,11 +45,22 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 
 /// Files that decide and touch nothing: time and state are parameters.
 const PURE: &[&str] = &[
+    "daemon/src/import/classes.rs",
+    "daemon/src/import/extra_paths.rs",
+    "daemon/src/import/found.rs",
+    "daemon/src/import/models_named.rs",
+    "daemon/src/import/picture.rs",
+    "daemon/src/import/sidecar.rs",
+    "daemon/src/import/snapshot.rs",
+    "daemon/src/import/workflow.rs",
+    "daemon/src/import/write.rs",
     "daemon/src/realize/plan.rs",
     "daemon/src/realize/layout.rs",
     "daemon/src/supervise/placement.rs",
     "daemon/src/supervise/policy.rs",
     "daemon/src/supervise/health.rs",
+    "daemon/src/doctor/cuda.rs",
+    "daemon/src/doctor/speed.rs",
     "daemon/src/prefetch/plan.rs",
     "daemon/src/prefetch/predict.rs",
     "daemon/src/prefetch/predict/counts.rs",

@@ -23,6 +23,7 @@ mod supervise_health;
 mod supervise_recorded;
 mod supervise_zygote;
 mod supervise_zygote_doubt;
+mod units;
 
 /// A file that is not declared above would be no test at all.
 #[test]

@@ -52,6 +52,7 @@ impl Machine {
             inherited: BTreeMap::new(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             extra_args: Vec::new(),
+            models: Vec::new(),
             port: None,
             listen: None,
             device: None,

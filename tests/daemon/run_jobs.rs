@@ -125,7 +125,7 @@ async fn the_next_daemon_finds_the_prompt_of_the_one_before() {
         let path = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
         (std::fs::read(&path).unwrap(), path)
     };
-    let start: Start = Box::new(move |ctx| {
+    let start: Start = Box::new(move |ctx, _| {
         let (supervisor, launch) = (supervisor.clone(), launch.clone());
         Box::pin(async move {
             let held = supervisor.hold(&launch.home, Purpose::Workflow).await;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import multiprocessing
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from comfyd_handler import daemon
 from comfyd_handler.connection import Connection
 from comfyd_handler.errors import Failure
-from comfyd_handler.settings import Settings
+from comfyd_handler.settings import SYSTEM_SOCKET, Settings
 
 from .machine import golden, settings
 
@@ -50,6 +51,31 @@ class Places(unittest.TestCase):
         )
         self.assertNotIn("s3cr3t", repr(read))
         self.assertNotIn("k3y", repr(read))
+
+
+class Machines(unittest.TestCase):
+    """The socket that systemd keeps for the whole machine."""
+
+    def test_it_is_the_place_after_the_users_own_and_before_a_start(self) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            call = json.loads(await reader.readline())["id"]
+            writer.write(json.dumps({"jsonrpc": "2.0", "id": call, "result": golden("hello_answer")}).encode() + b"\n")
+
+        async def serve_and_connect(home: str) -> None:
+            # Where none listens, one would be started.
+            alone = settings(HOME=home, COMFYD_BIN="/nonexistent")
+            self.assertEqual(alone.system_socket, SYSTEM_SOCKET)
+            beside = dataclasses.replace(alone, system_socket=Path(home, "system.sock"))
+            with self.assertRaisesRegex(Failure, "failed to start the daemon"):
+                await daemon.connect(beside)
+            async with await asyncio.start_unix_server(answer, beside.system_socket):
+                (await daemon.connect(beside)).close()
+
+        with tempfile.TemporaryDirectory() as home:
+            asyncio.run(serve_and_connect(home))
+
+    def test_who_names_a_socket_means_that_one(self) -> None:
+        self.assertIsNone(settings(COMFYD_SOCKET="/s.sock").system_socket)
 
 
 class Daemons(unittest.TestCase):

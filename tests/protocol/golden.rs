@@ -101,7 +101,7 @@ fn unknown_fields_are_ignored() {
 /// Fields whose value is free: a map by name, a value that is passed through, or an enum with data, whose
 /// one field is the variant's name.
 const FREE: &[&str] =
-    &["env", "environment", "places", "params", "result", "workflow", "value", "exclude_newer"];
+    &["env", "environment", "places", "params", "result", "workflow", "value", "exclude_newer", "figures"];
 
 fn add_unknown_fields(value: &mut Value) {
     match value {

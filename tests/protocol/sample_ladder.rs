@@ -80,3 +80,12 @@ pub(crate) fn standing() -> Standing {
         zygote: Some(Zygote { pid: 78, pss_bytes: 300 << 20, for_ms: 61_000 }),
     }
 }
+
+pub(crate) fn idle_step() -> IdleStep {
+    IdleStep {
+        version_id: Some(id()),
+        home: "/volume/comfy-wan22".to_owned(),
+        what: "lifts it from resolved to fetched".to_owned(),
+        for_ms: 12_000,
+    }
+}

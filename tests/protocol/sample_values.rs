@@ -1,7 +1,7 @@
 //! The larger values of the samples. The hosts and names are made up.
 
-use crate::sample_ladder::standing;
-use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
+use crate::sample_ladder::{idle_step, standing};
+use proto::event::{Note, ProgressEvent, ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait, Work};
 use proto::lock::{LeftOut, LockedModel, LockedNode, LockedPackage, LockedPython, LockedRepo};
 use proto::method::*;
 use proto::plan::*;
@@ -44,6 +44,10 @@ pub(crate) fn progress() -> ProgressEvent {
         waits: vec![wait()],
     };
     ProgressEvent { id: RequestId::Number(7), state }
+}
+
+pub(crate) fn work() -> Work {
+    Work::from(&progress().state)
 }
 
 pub(crate) fn wait() -> Wait {
@@ -231,6 +235,7 @@ pub(crate) fn status_answer() -> StatusAnswer {
         waiting: 2,
         background: true,
         waits: vec![wait()],
+        work: work(),
     };
     let workflow = WorkflowInfo {
         job_id: "job-7".to_owned(),
@@ -238,9 +243,11 @@ pub(crate) fn status_answer() -> StatusAnswer {
         state: WorkflowState::Running,
         for_ms: 900,
         waits: vec![wait()],
+        work: work(),
     };
     let name = "NVIDIA H100 80GB HBM3".to_owned();
-    let gpu = GpuInfo { index: 0, name, total_bytes: 80 << 30, free_bytes: 60 << 30 };
+    let used_by = vec![GpuUse { home: "/volume/comfy-wan22".to_owned(), pid: 77, bytes: 12 << 30 }];
+    let gpu = GpuInfo { index: 0, name, total_bytes: 80 << 30, free_bytes: 60 << 30, used_by };
     let version =
         VersionStanding { version_id: id(), home: "/volume/comfy-wan22".to_owned(), standing: standing() };
     StatusAnswer {
@@ -254,6 +261,8 @@ pub(crate) fn status_answer() -> StatusAnswer {
         workflows: vec![workflow],
         gpus: vec![gpu],
         versions: vec![version],
+        idle: Some(idle_step()),
+        mark: "ab".repeat(32),
     }
 }
 

@@ -1,6 +1,8 @@
 //! A value of every message type, with every field set and every variant listed.
 
 use crate::golden::{Golden, golden, old as old_golden};
+use crate::sample_diff;
+use crate::sample_doctor;
 use crate::sample_ladder::{self, standing};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};
@@ -17,7 +19,10 @@ pub(crate) fn all() -> Vec<Golden> {
     all.extend(first_verbs());
     all.extend(other_verbs());
     all.extend(enums());
+    all.extend(sample_doctor::all());
     all.extend(sample_ladder::all());
+    all.extend(new_and_export());
+    all.extend(sample_diff::all());
     all.extend([
         golden("spec_without_scripts", &spec()),
         golden("lock_rolled_back", &lock()),
@@ -57,6 +62,7 @@ fn old() -> Vec<Golden> {
         old_golden::<ShowAnswer>("show_answer_rolled_back"),
         old_golden::<ListAnswer>("list_answer"),
         old_golden::<StatusAnswer>("status_answer_with_waits"),
+        old_golden::<StatusAnswer>("status_answer_with_versions"),
         old_golden::<RollbackAnswer>("rollback_answer"),
         old_golden::<WarmAnswer>("warm_answer_rolled_back"),
         old_golden::<UiAnswer>("ui_answer_rolled_back"),
@@ -79,7 +85,7 @@ fn envelope() -> Vec<Golden> {
     let number = RequestId::Number(7);
     let text = RequestId::Text("a-7".to_owned());
     vec![
-        golden("message_request", &Message::request(number.clone(), "status", &Status {}).unwrap()),
+        golden("message_request", &Message::request(number.clone(), "status", &Status::default()).unwrap()),
         golden("message_notification_with_waits", &Message::notification("progress", &progress()).unwrap()),
         golden(
             "message_result",
@@ -191,8 +197,9 @@ fn other_verbs() -> Vec<Golden> {
         golden("ui_answer_forked", &UiAnswer { instance: instance(), already_running: true }),
         golden("test_without_scripts", &Test { target: target(), offline: true, no_install_scripts: true }),
         golden("test_answer", &TestAnswer { version_id: id(), passed: false, checks: vec![check] }),
-        golden("status", &Status {}),
-        golden("status_answer_with_versions", &status_answer()),
+        golden("status", &Status::default()),
+        golden("status_after", &Status { after: Some("0f1e".to_owned()) }),
+        golden("status_answer_with_work", &status_answer()),
         golden("list", &list),
         golden("list_answer_with_standing", &list_answer),
         golden("show", &Show { target: target() }),
@@ -203,6 +210,49 @@ fn other_verbs() -> Vec<Golden> {
         golden("stop_answer", &StopAnswer { stopped: true }),
         golden("shutdown", &Shutdown {}),
         golden("shutdown_answer", &ShutdownAnswer { pid: 4242 }),
+    ]
+}
+
+/// What makes specs of other programs' files, and the other way round.
+fn new_and_export() -> Vec<Golden> {
+    use UnknownKind as U;
+    let from = Some(Origin::Workflow("{\"nodes\": []}".to_owned()));
+    let new = New { target: target(), from, offline: true, force: true, no_write: true };
+    let unknown = Unknown {
+        kind: U::Model,
+        name: "loras/a.safetensors".to_owned(),
+        reason: "nobody here knows its link".to_owned(),
+        hint: Some("add it to `models` with its link".to_owned()),
+    };
+    let new_answer = NewAnswer {
+        version_id: id(),
+        path: Some("/volume/versions/wan22.json".to_owned()),
+        text: "{}\n".to_owned(),
+        spec: spec(),
+        unknown: vec![unknown],
+        warnings: texts(&["`kj`: its version 1.2.3 has no tag"]),
+    };
+    let origins = ["snapshot", "workflow", "picture", "/opt/ComfyUI"].map(str::to_owned);
+    let [snapshot, workflow, picture, comfyui] = origins;
+    let origins = vec![
+        Origin::Snapshot(snapshot),
+        Origin::Workflow(workflow),
+        Origin::Picture(picture),
+        Origin::Comfyui(comfyui),
+    ];
+    let kinds = vec![U::Comfyui, U::CustomNode, U::NodeClass, U::Model, U::Package];
+    let export_answer = ExportAnswer {
+        version_id: id(),
+        text: "{}\n".to_owned(),
+        left_out: texts(&["a snapshot has no models"]),
+    };
+    vec![
+        golden("new", &new),
+        golden("new_answer", &new_answer),
+        golden("origins", &origins),
+        golden("unknown_kinds", &kinds),
+        golden("export", &Export { target: target(), format: ExportFormat::Snapshot }),
+        golden("export_answer", &export_answer),
     ]
 }
 

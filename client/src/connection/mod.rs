@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 /// How often a wait looks at the interrupt flag.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long the daemon may take to answer `hello`: it does nothing for it but compare variables.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// How long the daemon may take to answer `hello`. It does nothing for it but compare variables; but systemd's socket
+/// takes a connection before the daemon begins, and while the one before it still ends its processes.
+const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// Who is told how a call goes.
 pub trait Listener {
@@ -230,8 +231,8 @@ fn sort(
     }
 }
 
-/// A listener for calls that report nothing.
-struct Deaf;
+/// A listener for calls whose progress nobody looks at.
+pub struct Deaf;
 
 impl Listener for Deaf {
     fn progress(&mut self, _: ProgressState) {}

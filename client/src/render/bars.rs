@@ -4,11 +4,11 @@
 //! line above the bars. A last line tells the phase and how many tasks wait. Nothing draws from a
 //! thread of its own: the call's wait ticks.
 
-use super::progress::{title, wait_words};
+use super::progress::{name, wait_words};
 use super::{Marks, units};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
-use proto::event::{ProgressState, TaskKind, TaskProgress, TaskState, Unit, Wait};
+use proto::event::{ProgressState, TaskProgress, TaskState, Unit, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -187,14 +187,6 @@ fn style(template: &str, marks: Marks) -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars(marks.bar)
         .tick_chars(marks.spinner)
-}
-
-fn name(task: &TaskProgress) -> String {
-    match task.kind {
-        // A path or a repository's name speaks for itself.
-        TaskKind::Model | TaskKind::Repository => task.label.clone(),
-        _ => title(task),
-    }
 }
 
 #[cfg(test)]

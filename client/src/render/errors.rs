@@ -1,6 +1,7 @@
 //! Failures, for people and for programs.
 
 use crate::failure::Failure;
+use crate::render::text::fold;
 use owo_colors::OwoColorize as _;
 use proto::ErrorKind;
 use proto::spec::{Diagnostic, Severity};
@@ -9,9 +10,9 @@ use std::fmt::Write as _;
 
 /// Renders a failure as lines: what failed, why, what more is known, and the remedy.
 pub fn people(failure: &Failure) -> String {
-    let mut text = format!("{} {}\n", "error:".red().bold(), failure.message);
+    let mut text = fold(&format!("{} ", "error:".red().bold()), &failure.message, 2);
     for cause in &failure.data.causes {
-        text += &format!("  {} {}\n", "caused by:".dimmed(), cause.replace('\n', "\n    "));
+        text += &fold(&format!("  {} ", "caused by:".dimmed()), cause, 4);
     }
     for diagnostic in &failure.data.diagnostics {
         text += &format!("{}\n", finding(diagnostic));
@@ -20,7 +21,7 @@ pub fn people(failure: &Failure) -> String {
         text += &format!("  {line}\n");
     }
     if let Some(hint) = &failure.data.hint {
-        text += &format!("\n{} {hint}\n", "hint:".cyan().bold());
+        text += &format!("\n{}", fold(&format!("{} ", "hint:".cyan().bold()), hint, 6));
     }
     text
 }

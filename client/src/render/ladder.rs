@@ -1,6 +1,7 @@
 //! The warmth ladder, for people: where versions stand, and what idle time would do about it.
 
-use super::table::columns;
+use super::table::{columns, sentences};
+use super::text::fold;
 use super::units::{bytes, duration, millis};
 use owo_colors::OwoColorize as _;
 use proto::Rung;
@@ -25,11 +26,11 @@ pub fn plan(plan: &PrefetchPlan) -> String {
     } else {
         let head = ["VERSION", "FROM", "TO", "LIKELY", "FETCH", "MEMORY", "TIME", "WHY"].map(str::to_owned);
         let rows: Vec<[String; 8]> = std::iter::once(head).chain(plan.lifts.iter().map(lift)).collect();
-        text += &columns("", &rows);
+        text += &sentences("", &rows);
     }
     text += &format!("\n{}\n{}", "budgets".bold(), columns("  ", &budgets(&plan.budgets)));
     if let Some(idle) = &plan.idle {
-        text += &format!("\nnothing is done by itself: {idle}\n");
+        text += &format!("\n{}", fold("", &format!("nothing is done by itself: {idle}"), 2));
     }
     text
 }
@@ -76,9 +77,9 @@ fn budgets(budgets: &Budgets) -> Vec<[String; 2]> {
 pub fn done(done: &[DoneLift]) -> String {
     let line = |lift: &DoneLift| {
         let DoneLift { version_id, from, to, took_ms, problem, .. } = lift;
-        let way = if from == to { format!("stays {to}") } else { format!("{from} → {to}") };
+        let way = if from == to { format!("stays {to}") } else { format!("{from} -> {to}") };
         let problem = problem.as_ref().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
-        format!("{version_id} {way} ({}){problem}\n", millis(*took_ms))
+        fold("", &format!("{version_id} {way} ({}){problem}", millis(*took_ms)), 2)
     };
     done.iter().map(line).collect()
 }
@@ -113,8 +114,10 @@ mod tests {
     fn a_plan_tells_how_far_why_and_what_it_takes() {
         let expected = "\
 VERSION  FROM      TO        LIKELY  FETCH      MEMORY  TIME        WHY
-wan22    resolved  realized  25 %    10.00 GiB  ?       8 min 00 s  asked for 12 times today; held back: memory is short
-x        fetched   -         0 %     -          -       -           held back: it failed
+wan22    resolved  realized  25 %    10.00 GiB  ?       8 min 00 s
+    asked for 12 times today; held back: memory is short
+x        fetched   -         0 %     -          -       -
+    held back: it failed
 
 budgets
   highest rung   primed
@@ -139,7 +142,7 @@ nothing is done by itself: others work
              "problem": {"kind": "network", "message": "`h.example` does not answer"}}]))
         .unwrap();
         let expected = "\
-a unknown → fetched (8 min 00 s)
+a unknown -> fetched (8 min 00 s)
 b stays resolved (1.2 s): `h.example` does not answer
 ";
         assert_eq!(done(&lifts), expected);

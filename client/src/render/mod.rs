@@ -1,13 +1,18 @@
-//! How things look. Everything but `screen` and `progress` is pure: values in, text out.
+//! How things look. Everything but `screen`, `live` and `progress` is pure: values in, text out.
 //!
 //! Text may hold colours; [`screen::Screen`] takes them out where nobody would see them.
 
 pub mod errors;
+pub mod findings;
 pub mod ladder;
+pub mod live;
 pub mod plan;
 pub mod progress;
+pub mod rates;
 pub mod screen;
+pub mod status;
 pub mod table;
+pub mod text;
 pub mod units;
 
 mod bars;

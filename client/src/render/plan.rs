@@ -1,6 +1,7 @@
 //! The plan of a realize, for people: what is done, in the order of the work, and what it takes.
 
 use super::table::{columns, items};
+use super::text::fold;
 use super::units::{bytes, count};
 use owo_colors::OwoColorize as _;
 use proto::Plan;
@@ -127,16 +128,17 @@ fn disk(plan: &Plan) -> String {
 fn problems(plan: &Plan) -> String {
     let mut text = String::new();
     for problem in &plan.problems {
-        text += &format!("  {}\n", problem.message);
+        text += &fold("  ", &problem.message, 4);
         if let Some(hint) = &problem.hint {
-            text += &format!("    {} {hint}\n", "hint:".cyan().bold());
+            text += &fold(&format!("    {} ", "hint:".cyan().bold()), hint, 6);
         }
     }
     section("problems", 0, &text)
 }
 
 fn sentences(title: &str, sentences: &[String]) -> String {
-    section(title, 0, &items("  ", sentences))
+    let lines: String = sentences.iter().map(|sentence| fold("  ", sentence, 4)).collect();
+    section(title, 0, &lines)
 }
 
 #[cfg(test)]

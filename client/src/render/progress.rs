@@ -5,7 +5,7 @@
 
 use super::bars::Bars;
 use super::lines::Lines;
-use super::screen::{Screen, to_stderr};
+use super::screen::Screen;
 use super::units::millis;
 use crate::connection::Listener;
 use proto::event::{ProgressState, TaskKind, TaskProgress, Wait};
@@ -44,8 +44,8 @@ impl<'a> Reporter<'a> {
 
     fn line(&self, line: &str) {
         match &self.view {
-            View::Bars(bars) => bars.above(line),
-            View::Lines(_) | View::Nothing => to_stderr(&format!("{line}\n")),
+            View::Bars(bars) => bars.above(&self.screen.spelt(line)),
+            View::Lines(_) | View::Nothing => self.screen.say(&format!("{line}\n")),
         }
     }
 
@@ -69,7 +69,7 @@ impl Listener for Reporter<'_> {
         let now = Instant::now();
         match &mut self.view {
             View::Bars(bars) => bars.update(&state, now),
-            View::Lines(lines) => to_stderr(&lines.update(state, now)),
+            View::Lines(lines) => self.screen.say(&lines.update(state, now)),
             View::Nothing => {}
         }
     }
@@ -77,7 +77,7 @@ impl Listener for Reporter<'_> {
     fn tick(&mut self) {
         match &mut self.view {
             View::Bars(bars) => bars.tick(),
-            View::Lines(lines) => to_stderr(&lines.tick(Instant::now())),
+            View::Lines(lines) => self.screen.say(&lines.tick(Instant::now())),
             View::Nothing => {}
         }
     }
@@ -101,6 +101,15 @@ pub(super) fn title(task: &TaskProgress) -> String {
     match task.kind {
         TaskKind::Packages | TaskKind::Generation | TaskKind::Workflow => task.label.clone(),
         kind => format!("{} {}", word(kind), task.label),
+    }
+}
+
+/// Names a task where there is little room.
+pub(super) fn name(task: &TaskProgress) -> String {
+    match task.kind {
+        // A path or a repository's name speaks for itself.
+        TaskKind::Model | TaskKind::Repository => task.label.clone(),
+        _ => title(task),
     }
 }
 

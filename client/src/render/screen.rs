@@ -1,10 +1,14 @@
 //! Where a command writes: its result on stdout, everything else on stderr.
 
 use crate::cli::Global;
+use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::render::text::{WIDTH, ascii, fold};
 use crate::render::{Marks, errors};
+use console::Term;
 use owo_colors::OwoColorize as _;
 use proto::ErrorKind;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -19,6 +23,11 @@ pub struct Screen {
     pub quiet: bool,
     /// Whether progress bars can be drawn.
     pub has_bars: bool,
+    /// Whether a terminal shows results.
+    pub is_seen: bool,
+    /// Whether a terminal can be drawn on.
+    pub draws: bool,
+    utf8: bool,
     verbose: bool,
     reader_gone: bool,
     warned: HashSet<String>,
@@ -26,12 +35,16 @@ pub struct Screen {
 
 impl Screen {
     /// Looks at the terminal.
-    pub fn new(options: &Global, utf8: bool) -> Self {
+    pub fn new(options: &Global, environment: &Environment) -> Self {
+        let (utf8, draws) = (environment.is_utf8(), environment.draws());
         Self {
             marks: Marks::new(utf8),
             json: options.json,
             quiet: options.quiet,
-            has_bars: io::stderr().is_terminal(),
+            has_bars: draws && io::stderr().is_terminal(),
+            is_seen: io::stdout().is_terminal(),
+            draws,
+            utf8,
             verbose: options.verbose,
             reader_gone: false,
             warned: HashSet::new(),
@@ -61,35 +74,67 @@ impl Screen {
         }
     }
 
+    /// Writes a result that is text of comfyd's and comfyctl's own, in characters that the terminal has.
+    ///
+    /// # Errors
+    /// As [`Self::result`].
+    pub fn show(&mut self, text: &str) -> Result<(), Failure> {
+        let text = self.spelt(text);
+        self.result(&text)
+    }
+
+    /// Returns how many columns a result may have: those of the terminal, else [`WIDTH`].
+    pub fn width(&self) -> usize {
+        if self.is_seen { usize::from(Term::stdout().size().1) } else { WIDTH }
+    }
+
     /// Returns whether nobody reads stdout any more.
     pub fn reader_gone(&self) -> bool {
         self.reader_gone
     }
 
-    /// Tells people something on stderr, unless they want quiet.
+    /// Tells people a sentence on stderr, unless they want quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{text}\n"));
+            self.say(&fold("", text, 2));
         }
+    }
+
+    /// Tells people what belongs on one line, unless they want quiet.
+    pub fn line(&self, text: &str) {
+        if !self.quiet {
+            self.say(&format!("{text}\n"));
+        }
+    }
+
+    /// Writes lines to stderr, in characters that the terminal has.
+    pub fn say(&self, text: &str) {
+        to_stderr(&self.spelt(text));
+    }
+
+    /// Returns text of comfyd's and comfyctl's own in characters that the terminal has.
+    pub fn spelt<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.utf8 { Cow::Borrowed(text) } else { ascii(text) }
     }
 
     /// Tells people what only `--verbose` asks for.
     pub fn detail(&self, text: &str) {
         if self.verbose {
-            to_stderr(&format!("{}\n", text.dimmed()));
+            self.say(&format!("{}\n", text.dimmed()));
         }
     }
 
     /// Warns people on stderr, once for each text.
     pub fn warn(&mut self, text: &str) {
         if let Some(line) = self.warning(text) {
-            to_stderr(&format!("{line}\n"));
+            self.say(&format!("{line}\n"));
         }
     }
 
-    /// Returns a warning as a line, unless it was shown before.
+    /// Returns a warning as lines, the last without its end, unless it was shown before.
     pub fn warning(&mut self, text: &str) -> Option<String> {
-        self.warned.insert(text.to_owned()).then(|| format!("{} {text}", "warning:".yellow().bold()))
+        let head = format!("{} ", "warning:".yellow().bold());
+        self.warned.insert(text.to_owned()).then(|| fold(&head, text, 2).trim_end().to_owned())
     }
 }
 
@@ -99,11 +144,12 @@ pub fn to_stderr(text: &str) {
 }
 
 /// Shows a failure: one JSON object on stdout, or lines on stderr.
-pub fn show_failure(failure: &Failure, json: bool) {
+pub fn show_failure(failure: &Failure, json: bool, environment: &Environment) {
     if json {
         // Nobody is left to tell that stdout is closed.
         anstream::stdout().lock().write_all(errors::json(failure).as_bytes()).ok();
     } else {
-        to_stderr(&errors::people(failure));
+        let text = errors::people(failure);
+        to_stderr(&if environment.is_utf8() { text.into() } else { ascii(&text) });
     }
 }

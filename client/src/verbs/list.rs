@@ -3,7 +3,7 @@
 use super::{Outcome, ask, rung_word};
 use crate::failure::Failure;
 use crate::render::ladder;
-use crate::render::table::columns;
+use crate::render::table::sentences;
 use crate::render::units::count;
 use crate::session::Session;
 use proto::method::{List, ListAnswer};
@@ -44,7 +44,7 @@ fn people(answer: &ListAnswer) -> String {
         };
         rows.push([version.version_id.to_string(), rung, version.path.clone(), why]);
     }
-    columns("", &rows)
+    sentences("", &rows)
 }
 
 #[cfg(test)]

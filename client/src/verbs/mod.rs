@@ -1,7 +1,12 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
+pub mod completions;
+pub mod diff;
+pub mod doctor;
+pub mod export;
 pub mod list;
 pub mod logs;
+pub mod new;
 pub mod pin;
 pub mod prefetch;
 pub mod realize;
@@ -23,7 +28,7 @@ use crate::connection::Answer;
 use crate::failure::Failure;
 use crate::session::Session;
 use proto::ErrorKind;
-use proto::method::{Device, InstanceInfo, InstanceState, Method, Standing, VersionState};
+use proto::method::{Method, Standing, VersionState};
 use std::time::Instant;
 
 /// How a command that did not fail ended.
@@ -53,12 +58,17 @@ pub fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Failure> {
         Verb::Prefetch(args) => prefetch::run(&args, session),
         Verb::Pin(args) => pin::run(&args, session),
         Verb::Unpin(args) => pin::unpin(&args, session),
+        Verb::New(args) => new::run(&args, session),
+        Verb::Export(args) => export::run(&args, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::List(args) => list::run(&args, session),
         Verb::Show(args) => show::run(&args, session),
+        Verb::Doctor(args) => doctor::run(&args, session),
+        Verb::Diff(args) => diff::run(&args, session),
         Verb::Logs(args) => logs::run(&args, session),
         Verb::Stop(args) => stop::run(&args, session),
         Verb::Shutdown(args) => shutdown::run(&args, session),
+        Verb::Completions(args) => completions::run(&args, session),
     }
 }
 
@@ -100,40 +110,4 @@ fn rung_word(standing: Option<&Standing>, state: VersionState) -> &'static str {
         VersionState::Realized => "realized",
         VersionState::Running => "running",
     }
-}
-
-/// Says how a ComfyUI process stands, and who works with it.
-fn instance_words(instance: &InstanceInfo) -> String {
-    use crate::render::units::{count, millis};
-    let state = match &instance.state {
-        InstanceState::Starting { pid, for_ms } => {
-            format!("starting for {}, process {pid}", millis(*for_ms))
-        }
-        InstanceState::Ready { pid, start_ms } => {
-            let began = if instance.forked { "forked" } else { "started" };
-            format!("{} ready, process {pid}, {began} in {}", instance.url, millis(*start_ms))
-        }
-        InstanceState::Stopping { pid } => format!("stopping, process {pid}"),
-        InstanceState::Exited => return "ended".to_owned(),
-        InstanceState::Failed { reason } => return format!("failed: {reason}"),
-    };
-    let mut words = vec![state];
-    if let Some(from) = &instance.rolled_back_from {
-        words.push(format!("rolled back from {from}"));
-    }
-    if let Some(Device::Gpu { index }) = instance.device {
-        words.push(format!("GPU {index}"));
-    }
-    if instance.adopted {
-        words.push("from an earlier daemon".to_owned());
-    }
-    for (number, noun) in [(instance.leases, "claim"), (instance.workflows, "workflow")] {
-        if number > 0 {
-            words.push(count(number, noun));
-        }
-    }
-    if instance.restarts > 0 {
-        words.push(format!("after {}", count(instance.restarts as usize, "restart")));
-    }
-    words.join(", ")
 }

@@ -3,6 +3,7 @@
 use super::{Outcome, show_json};
 use crate::failure::Failure;
 use crate::render::ladder;
+use crate::render::text::fold;
 use crate::session::Session;
 use proto::method::{Prefetch, PrefetchAnswer};
 
@@ -37,7 +38,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
 fn people(answer: &PrefetchAnswer) -> String {
     let held_back = answer.plan.lifts.iter().filter_map(|lift| {
         let reason = lift.held_back.as_ref()?;
-        Some(format!("{} goes no higher than {}: {reason}\n", lift.version_id, lift.to))
+        Some(fold("", &format!("{} goes no higher than {}: {reason}", lift.version_id, lift.to), 2))
     });
     let held_back: String = held_back.collect();
     let done = ladder::done(&answer.done);
@@ -60,7 +61,7 @@ mod tests {
         let lift = json!({"version_id": "v", "home": "/h", "from": "unknown", "to": "fetched", "probability": 0.0,
                           "why": "asked for", "cost": {}, "held_back": "the disk is full"});
         let done = json!({"version_id": "v", "home": "/h", "from": "unknown", "to": "fetched", "took_ms": 5});
-        let expected = "v unknown → fetched (5 ms)\nv goes no higher than fetched: the disk is full\n";
+        let expected = "v unknown -> fetched (5 ms)\nv goes no higher than fetched: the disk is full\n";
         assert_eq!(people(&answer(json!([lift]), json!([done]))), expected);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Outcome, ask, show_json, warn_all};
 use crate::failure::Failure;
 use crate::render;
+use crate::render::text::fold;
 use crate::render::units::millis;
 use crate::session::Session;
 use proto::method::{GetPlan, Realize, RealizeAnswer, RealizeOutcome};
@@ -63,7 +64,7 @@ fn dry_run(session: &mut Session, call: &GetPlan) -> Result<Outcome, Failure> {
     if session.screen.json {
         show_json(session, &answer)?;
     } else {
-        session.screen.result(&render::plan::plan(&plan))?;
+        session.screen.show(&render::plan::plan(&plan))?;
     }
     Ok(plan.problems.first().map_or(Outcome::Done, |problem| Outcome::Refused(problem.kind)))
 }
@@ -76,7 +77,7 @@ fn people(answer: &RealizeAnswer) -> String {
         RealizeOutcome::Realized => format!("{id} realized in {home} ({took})\n"),
         RealizeOutcome::Repaired => format!("{id} repaired in {home} ({took})\n"),
         RealizeOutcome::Detached => {
-            format!("{id} is being realized in {home}; `comfyctl status` tells how it goes\n")
+            fold("", &format!("{id} is being realized in {home}; `comfyctl status` tells how it goes"), 2)
         }
     }
 }

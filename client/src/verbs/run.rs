@@ -152,7 +152,7 @@ fn one_line(text: &str) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(text.replace(['\n', '\r'], " "))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Usage };
     let mut failure = Failure::new(kind, format!("failed to read `{}`", path.display()));
     failure.data.causes.push(error.to_string());

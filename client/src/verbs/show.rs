@@ -1,10 +1,12 @@
 //! `show`: spec, lock and state of a version side by side.
 
-use super::{Outcome, ask, instance_words, rung_word};
+use super::{Outcome, ask, rung_word};
 use crate::failure::Failure;
 use crate::render::errors::finding;
 use crate::render::ladder;
-use crate::render::table::{columns, items};
+use crate::render::status::instance_words;
+use crate::render::table::columns;
+use crate::render::text::fold;
 use crate::render::units::{bytes, count};
 use crate::session::Session;
 use owo_colors::OwoColorize as _;
@@ -27,7 +29,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let call = Show { target: session.target(&args.version) };
     ask(session, &call, |session, answer| {
         for diagnostic in &answer.diagnostics {
-            session.screen.note(&finding(diagnostic));
+            session.screen.line(&finding(diagnostic));
         }
         people(answer)
     })
@@ -37,17 +39,19 @@ fn people(answer: &ShowAnswer) -> String {
     let rung = rung_word(answer.standing.as_ref(), answer.state);
     let why = answer.standing.as_ref().map(ladder::why).filter(|why| !why.is_empty());
     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-    let mut text = format!("{}: {rung}{why}\n", answer.spec.version_id.as_str().bold());
+    let head = format!("{}: ", answer.spec.version_id.as_str().bold());
+    let mut text = fold(&head, &format!("{rung}{why}"), 2);
     text += &columns("  ", &places(answer));
     text += &format!("\n{}", columns("", &repositories(answer)));
     if !answer.spec.models.is_empty() {
         text += &format!("\n{}", columns("", &models(answer)));
     }
     if let Some(instance) = &answer.instance {
-        text += &format!("\ninstance: {}\n", instance_words(instance));
+        text += &format!("\n{}", fold("instance: ", &instance_words(instance).join(", "), 2));
     }
     if !answer.lacks.is_empty() {
-        text += &format!("\nlacks\n{}", items("  ", &answer.lacks));
+        text += "\nlacks\n";
+        text.extend(answer.lacks.iter().map(|lack| fold("  ", lack, 4)));
     }
     text
 }

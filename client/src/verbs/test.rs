@@ -3,6 +3,7 @@
 use super::{Outcome, show_json};
 use crate::failure::Failure;
 use crate::render::Marks;
+use crate::render::text::fold;
 use crate::session::Session;
 use owo_colors::OwoColorize as _;
 use proto::method::{CheckOutcome, Test, TestAnswer};
@@ -49,11 +50,8 @@ fn people(report: &TestAnswer, marks: Marks) -> String {
             CheckOutcome::Failed => marks.bad.red().bold().to_string(),
             CheckOutcome::Skipped => marks.none.to_owned(),
         };
-        text += &format!("{mark} {}", check.name);
-        if !check.detail.is_empty() {
-            text += &format!(": {}", check.detail.replace('\n', "\n    "));
-        }
-        text.push('\n');
+        let colon = if check.detail.is_empty() { "" } else { ": " };
+        text += &fold(&format!("{mark} "), &format!("{}{colon}{}", check.name, check.detail), 4);
     }
     let number = |outcome| report.checks.iter().filter(|check| check.outcome == outcome).count();
     let verdict = if report.passed { "passed" } else { "failed" };

@@ -2,6 +2,7 @@
 
 use super::{Outcome, show_json};
 use crate::failure::Failure;
+use crate::render::text::fold;
 use crate::render::units::millis;
 use crate::session::Session;
 use proto::ErrorKind;
@@ -69,7 +70,7 @@ fn people(answer: &WarmAnswer) -> String {
     if timings.start_ms > 0 {
         took.push(format!("{} to start", millis(timings.start_ms)));
     }
-    format!("{id} runs at {url} ({})\n", took.join(", "))
+    fold("", &format!("{id} runs at {url} ({})", took.join(", ")), 2)
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
         let started = told("started", [2, 0, 9000, 9002]);
         assert_eq!(started, "x runs at http://h:1 (9.0 s, 9.0 s to start)\n");
         let all = told("realized", [8000, 3000, 9000, 20_000]);
-        let expected = "20.0 s, 8.0 s to realize, 3.0 s to make room, 9.0 s to start";
+        let expected = "20.0 s, 8.0 s to realize, 3.0 s to make room, 9.0 s to\n  start";
         assert_eq!(all, format!("x runs at http://h:1 ({expected})\n"));
     }
 }

@@ -4,6 +4,7 @@
 
 use super::record::Part;
 use crate::ctx::Ctx;
+use crate::process::Memory;
 use futures_util::{StreamExt as _, stream};
 use std::cell::RefCell;
 use std::fs::File;
@@ -52,13 +53,10 @@ pub(super) async fn read(ctx: &Ctx, wanted: Vec<Wanted>, most: u64) -> u64 {
     done
 }
 
-/// Returns half of the memory that may be had without swapping, in bytes: more would drive out what was read first.
-/// Blocks shortly.
+/// Returns half of the memory that may be had without taking it from programs, in bytes: more would drive out what
+/// was read first. Blocks shortly.
 pub(super) fn half_of_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024 / 2
+    Memory::look().map_or(0, |memory| memory.available / 2)
 }
 
 /// A piece of a file that is opened by whoever reads of it first.

@@ -71,10 +71,7 @@ impl Layout {
         let packed: BTreeSet<&str> = layout.files.iter().map(|file| file.path.as_str()).collect();
         let large = used.iter().filter(|used| used.mapped && !packed.contains(used.path.as_str()));
         layout.large = large
-            .map(|used| Large {
-                path: used.path.clone(),
-                parts: record.touched.get(&used.recorded).cloned().unwrap_or_default(),
-            })
+            .map(|used| Large { path: used.path.clone(), parts: record.parts(&used.recorded, used.mapped) })
             .collect();
         stamp(generation_dir, &mut dirs)?;
         layout.dirs = dirs;

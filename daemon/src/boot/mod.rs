@@ -22,11 +22,12 @@ mod record;
 mod recorder;
 mod running;
 mod shadow;
-mod speed;
+pub mod speed;
 mod touched;
 
 pub use record::{Distrust, OpenedFile, Part, StartRecord};
 pub use recorder::{Recording, keep_script};
+pub use touched::Touched;
 
 use crate::config::Config;
 use crate::ctx::Ctx;
@@ -63,6 +64,8 @@ struct Shared {
     speeds: PathBuf,
     /// Held while a shadow is made: two at once would take the disk from each other.
     making: Arc<tokio::sync::Mutex<()>>,
+    /// Held while files are read ahead: what is asked for first comes first.
+    reading: tokio::sync::Mutex<()>,
     handed: Mutex<BTreeMap<PathBuf, (Instant, Option<Use>)>>,
     tasks: TaskTracker,
     ending: CancellationToken,
@@ -91,6 +94,7 @@ impl Boot {
             shadows: Shadows::new(places::shadows(config), config.shadow_budget),
             speeds: config.state_dir.join("mounts.json"),
             making: Arc::default(),
+            reading: tokio::sync::Mutex::default(),
             handed: Mutex::default(),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
@@ -158,12 +162,23 @@ impl Boot {
         let dir = generation_dir.to_owned();
         let wanted = spawn_blocking(move || {
             let record = StartRecord::read(&dir)?;
-            let parts = |path: &String| record.touched.get(path).cloned().unwrap_or_default();
-            let wanted = |path: &String| Wanted { path: dir.join(path), parts: parts(path) };
-            Some(record.files.iter().map(|file| wanted(&file.path)).collect())
+            let parts = |file: &OpenedFile| record.parts(&file.path, file.mapped);
+            let wanted = |file: &OpenedFile| Wanted { path: dir.join(&file.path), parts: parts(file) };
+            Some(record.files.iter().map(wanted).collect())
         });
         let wanted = wanted.await.ok().flatten().unwrap_or_default();
         ahead::read(ctx, wanted, ahead::half_of_memory()).await
+    }
+
+    /// Begins to read models into the page cache, in this order, where their volume is known to be far away: a
+    /// ComfyUI that starts needs them soon, and reads one piece after the other. They come behind what a start of it
+    /// reads. Returns at once.
+    pub fn read_models_ahead(&self, models: Vec<PathBuf>) {
+        let Some(shared) = self.shared.clone() else { return };
+        self.read_behind("models", move || {
+            let far = models.into_iter().filter(|model| shared.known_far(model) == Some(true));
+            far.map(Wanted::whole).collect()
+        });
     }
 
     /// Removes what earlier daemons left of shadows that nobody will use. Best effort. Blocks.
@@ -184,16 +199,28 @@ impl Boot {
 
     /// Begins to read the large files of a start, which goes on while ComfyUI does other things.
     fn read_large_ahead(&self, image: &Image, generation_dir: &Path) {
-        let Some(shared) = &self.shared else { return };
         let large = image.index.large.iter();
         let wanted =
             large.map(|large| Wanted { path: generation_dir.join(&large.path), parts: large.parts.clone() });
-        let (wanted, most) = (wanted.collect(), ahead::half_of_memory());
-        let ctx = Ctx { cancel: shared.ending.child_token(), ..Ctx::new() };
-        shared.tasks.spawn(async move {
+        let wanted: Vec<_> = wanted.collect();
+        self.read_behind("libraries", || wanted);
+    }
+
+    /// Reads ahead in the background, behind what is being read ahead already. `wanted` may block.
+    fn read_behind(&self, what: &'static str, wanted: impl FnOnce() -> Vec<Wanted> + Send + 'static) {
+        let Some(shared) = self.shared.clone() else { return };
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move {
+            let _turn = shared.reading.lock().await;
+            let asked = spawn_blocking(|| (wanted(), ahead::half_of_memory()));
+            let (wanted, most) = asked.await.unwrap_or_default();
+            if wanted.is_empty() {
+                return;
+            }
+            let ctx = Ctx { cancel: shared.ending.child_token(), ..Ctx::new() };
             let began = Instant::now();
             let bytes = ahead::read(&ctx, wanted, most).await;
-            tracing::info!(bytes, seconds = began.elapsed().as_secs_f32(), "read libraries ahead");
+            tracing::info!(bytes, seconds = began.elapsed().as_secs_f32(), "read {what} ahead");
         });
     }
 }

@@ -25,7 +25,8 @@ pub struct StartRecord {
     pub environ: BTreeMap<String, Option<String>>,
     /// Files that it opened or mapped, in the order of use.
     pub files: Vec<OpenedFile>,
-    /// Which parts of large files it touched, by their path in `files`; a file that is absent here is used whole.
+    /// Which parts of large files it touched, by their path in `files`. Nothing is known of a library that is
+    /// absent here; all else that is absent is used whole.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub touched: BTreeMap<String, Vec<Part>>,
     /// Milliseconds from its start until it listened.

@@ -4,6 +4,7 @@
 //! reading a little of it. The same on the local disk tells what could be gained.
 
 use crate::store::commit::{StoreError, create_dir_all, staging_path};
+use crate::store::mounts::Mount;
 use crate::store::{owner, read_json, write_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,13 +28,16 @@ const TIMES: u32 = 4;
 
 /// What opening and reading one file takes, in the median.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Speed {
-    volume: Duration,
-    local: Duration,
+pub struct Speed {
+    /// On the volume.
+    pub volume: Duration,
+    /// On the local disk.
+    pub local: Duration,
 }
 
 impl Speed {
-    pub(super) fn is_far(self) -> bool {
+    /// Tells whether starts from that volume are made from a local copy.
+    pub fn is_far(self) -> bool {
         self.volume >= FAR && self.volume >= self.local * TIMES
     }
 }
@@ -62,13 +66,8 @@ pub(super) fn measure(
     files: &[PathBuf],
     local: &Path,
 ) -> Result<Option<Speed>, StoreError> {
-    let step = (files.len() / FILES).max(1);
-    let times: Vec<_> =
-        files.iter().step_by(step).take(FILES).filter_map(|file| time(file, 0).ok()).collect();
-    let Some(volume) = median(times) else { return Ok(None) };
-    let Some(local) = median(local_times(local)?) else { return Ok(None) };
-    let speed = Speed { volume, local };
-    tracing::info!(dir = %dir.display(), ?volume, ?local, far = speed.is_far(), "measured a volume");
+    let Some(speed) = time_files(files, local)? else { return Ok(None) };
+    tracing::info!(dir = %dir.display(), ?speed, far = speed.is_far(), "measured a volume");
     let mount = mount_of(dir).map_err(StoreError::at("look at", dir))?;
     let before = read_json::<Measured>(kept).ok().flatten().filter(|measured| measured.boot == owner::boot());
     let mut measured =
@@ -76,6 +75,19 @@ pub(super) fn measure(
     measured.mounts.insert(mount, speed);
     write_json(kept, &measured)?;
     Ok(Some(speed))
+}
+
+/// Times opening some of `files` and reading a little of each, and the same in the directory `local`, which is made
+/// where it is missing. None when there are too few. Keeps nothing. Blocks, for as long as that takes.
+///
+/// # Errors
+/// When the local disk refuses.
+pub fn time_files(files: &[PathBuf], local: &Path) -> Result<Option<Speed>, StoreError> {
+    let step = (files.len() / FILES).max(1);
+    let times: Vec<_> =
+        files.iter().step_by(step).take(FILES).filter_map(|file| time(file, 0).ok()).collect();
+    let Some(volume) = median(times) else { return Ok(None) };
+    Ok(median(local_times(local)?).map(|local| Speed { volume, local }))
 }
 
 fn median(mut times: Vec<Duration>) -> Option<Duration> {
@@ -110,15 +122,11 @@ fn local_times(local: &Path) -> Result<Vec<Duration>, StoreError> {
     measured
 }
 
-/// Names the mount that a directory lies on: its device, and what `/proc/self/mountinfo` says of it, since
-/// numbers of devices are given anew (proc_pid_mountinfo(5)).
+/// Names the mount that a directory lies on: its device and what is mounted, since numbers of devices are given anew.
 fn mount_of(dir: &Path) -> io::Result<String> {
     let device = std::fs::metadata(dir)?.dev();
-    let device = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let of_device = |line: &&str| line.split(' ').nth(2) == Some(&device);
-    let source = mounts.lines().find(of_device).and_then(|line| line.split_once(" - "));
-    Ok(format!("{device} {}", source.map_or("", |(_, source)| source)))
+    let mounted = Mount::of(dir)?.map(|mount| format!("{} {} {}", mount.kind, mount.source, mount.options));
+    Ok(format!("{device} {}", mounted.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -25,13 +25,26 @@ const ENTRY: u64 = 8;
 /// The top bits of an entry: the page is in memory, or was and is swapped.
 const THERE: u64 = 0b11 << 62;
 
+/// Files that are smaller are told of by their beginning, which is all of them.
+const BEGINNING: Part = Part { offset: 0, length: SMALLEST };
+
+/// Which parts of large files a process has touched.
+#[derive(Debug, Default)]
+pub struct Touched(BTreeMap<PathBuf, Vec<Part>>);
+
+impl Touched {
+    /// Asks a process that has just become ready; nothing where that cannot be told. Blocks for tens of milliseconds;
+    /// asks the kernel alone, so it is as quick where the files' volume is far away.
+    pub fn by(pid: u32) -> Self {
+        let touched =
+            touched(pid).inspect_err(|error| tracing::debug!(%error, "what a start touched is not known"));
+        Self(touched.unwrap_or_default())
+    }
+}
+
 impl StartRecord {
-    /// Notes which parts of the large files in its record a process touched that was started from it and has just
-    /// become ready. What cannot be told is left out. Blocks shortly.
-    pub fn note_touched(&mut self, pid: u32, generation_dir: &Path) {
-        let touched = touched(pid)
-            .inspect_err(|error| tracing::debug!(%error, "what a start touched is not known"))
-            .unwrap_or_default();
+    /// Notes which parts of the large files in its record were touched. Blocks.
+    pub fn note_touched(&mut self, touched: Touched, generation_dir: &Path) {
         let known: BTreeMap<PathBuf, &OpenedFile> = self
             .files
             .iter()
@@ -39,9 +52,20 @@ impl StartRecord {
             .filter_map(|file| Some((generation_dir.join(&file.path).canonicalize().ok()?, file)))
             .collect();
         self.touched = touched
+            .0
             .into_iter()
             .filter_map(|(path, parts)| Some((known.get(&path)?.path.clone(), parts)))
             .collect();
+    }
+
+    /// Returns which parts of a file a start is to find in memory; none of them means all of it. Of a library of which
+    /// nothing is known only the beginning: it may have gigabytes.
+    pub(super) fn parts(&self, path: &str, mapped: bool) -> Vec<Part> {
+        match self.touched.get(path) {
+            Some(parts) if !parts.is_empty() => parts.clone(),
+            _ if mapped => vec![BEGINNING],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -51,21 +75,23 @@ fn touched(pid: u32) -> io::Result<BTreeMap<PathBuf, Vec<Part>>> {
     let pages = File::open(format!("/proc/{pid}/pagemap"))?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?;
     let page = page.and_then(|page| u64::try_from(page).ok()).unwrap_or(4096);
-    let mut blocks: BTreeMap<PathBuf, BTreeSet<u64>> = BTreeMap::new();
+    let mut mapped: BTreeMap<PathBuf, Vec<Mapping>> = BTreeMap::new();
     for mapping in maps.lines().filter_map(Mapping::parse) {
-        if !blocks.contains_key(&mapping.path) && !is_large(&mapping.path) {
+        mapped.entry(mapping.path.clone()).or_default().push(mapping);
+    }
+    let mut touched = BTreeMap::new();
+    for (path, mappings) in mapped {
+        if mappings.iter().all(|mapping| mapping.end() <= SMALLEST) {
             continue;
         }
-        let blocks = blocks.entry(mapping.path.clone()).or_default();
-        for number in mapping.present(&pages, page)? {
-            blocks.insert((mapping.offset + number * page) / BLOCK);
+        let mut blocks = BTreeSet::new();
+        for mapping in mappings {
+            let present = mapping.present(&pages, page)?;
+            blocks.extend(present.into_iter().map(|number| (mapping.offset + number * page) / BLOCK));
         }
+        touched.insert(path, merged(&blocks));
     }
-    Ok(blocks.into_iter().map(|(path, blocks)| (path, merged(&blocks))).collect())
-}
-
-fn is_large(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > SMALLEST)
+    Ok(touched)
 }
 
 /// A part of a file in a process's memory.
@@ -87,6 +113,11 @@ impl Mapping {
         let number = |text| u64::from_str_radix(text, 16).ok();
         let path = PathBuf::from(path.strip_prefix('/').map(|_| path)?);
         Some(Self { from: number(from)?, to: number(to)?, offset: number(offset)?, path })
+    }
+
+    /// Returns where in the file it ends.
+    fn end(&self) -> u64 {
+        self.offset + (self.to - self.from)
     }
 
     /// Returns the numbers of its pages that are there, from its first one on.
@@ -134,6 +165,18 @@ mod tests {
         let parts = merged(&[0, 1, 5].into());
         let expected = [(0, 2 * BLOCK), (5 * BLOCK, BLOCK)];
         assert_eq!(parts, expected.map(|(offset, length)| Part { offset, length }));
+    }
+
+    #[test]
+    fn of_a_library_of_which_nothing_is_known_only_the_beginning_is_read_ahead() {
+        let mut record = StartRecord::new("g".to_owned(), "s".to_owned());
+        let part = Part { offset: BLOCK, length: BLOCK };
+        record.touched =
+            [("known.so", vec![part]), ("unused.so", Vec::new())].map(|(k, v)| (k.to_owned(), v)).into();
+        assert_eq!(record.parts("known.so", true), [part]);
+        assert_eq!(record.parts("unused.so", true), [BEGINNING]);
+        assert_eq!(record.parts("unknown.so", true), [BEGINNING]);
+        assert_eq!(record.parts("table.bin", false), []);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct ModelHosts {
     pub civitai_token: Option<String>,
     /// Base URL of Civitai; other than the site itself only in tests.
     pub civitai_endpoint: Option<String>,
+    /// Base URL of the Comfy Registry; other than the registry itself only in tests.
+    pub registry_endpoint: Option<String>,
     /// The variables that begin with `AWS_`, for `s3://`; else what `aws configure` left.
     pub aws: BTreeMap<String, String>,
     /// The variables that begin with `GOOGLE_`, for `gs://`; else what `gcloud auth` left.
@@ -51,6 +53,7 @@ impl ModelHosts {
             hf_endpoint: url("HF_ENDPOINT"),
             civitai_token: first(CIVITAI_TOKENS),
             civitai_endpoint: url("CIVITAI_ENDPOINT"),
+            registry_endpoint: url("COMFY_REGISTRY_ENDPOINT"),
             aws,
             google,
         }

@@ -89,8 +89,8 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "COMFYD_SOCKET",
-        "the control socket",
-        "`$XDG_RUNTIME_DIR/comfyd.sock`, else `comfyd.sock` in the state directory",
+        "the control socket; under systemd, `ListenStream=` of comfyd.socket says where it is",
+        "`$XDG_RUNTIME_DIR/comfyd.sock`, else `comfyd.sock` in the state directory; where nobody listens there, clients go on to `/run/comfyd/comfyd.sock`",
     ),
     variable(
         "COMFYD_STATE_DIR",

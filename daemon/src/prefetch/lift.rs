@@ -99,7 +99,13 @@ impl Lifter {
             Rung::Primed => self.prime(ctx, target).await?,
             Rung::Running => {
                 let (mode, address) = (Mode::default(), Address::default());
-                let wanted = Wanted { target: target.clone(), mode, address, purpose: Purpose::Lease };
+                let wanted = Wanted {
+                    target: target.clone(),
+                    mode,
+                    address,
+                    purpose: Purpose::Lease,
+                    models: Vec::new(),
+                };
                 self.starter.start(ctx, wanted).await?;
             }
             _ => {}

@@ -16,10 +16,10 @@
 pub mod history;
 pub mod ladder;
 pub mod lift;
-mod memory;
 pub mod pins;
 pub mod plan;
 pub mod predict;
+mod present;
 pub mod rungs;
 mod steps;
 mod table;
@@ -29,14 +29,15 @@ pub mod watch;
 use crate::config::Config;
 use crate::ctx::{Ctx, Foreground};
 use crate::error::Error;
+use crate::process::Memory;
 use crate::store::inspect::space;
 use crate::supervise::Supervisor;
 use history::History;
 use ladder::Ladder;
 use lift::Lifter;
-use memory::Memory;
 use plan::{Decision, plan};
-use proto::method::{Budgets, PrefetchAnswer, PrefetchPlan, Target};
+use present::Present;
+use proto::method::{Budgets, IdleStep, PrefetchAnswer, PrefetchPlan, Target};
 use proto::{Rung, VersionId};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ struct Shared {
     wake: Notify,
     /// Held by whoever does a step.
     lifting: tokio::sync::Mutex<()>,
+    present: Present,
 }
 
 impl Prefetch {
@@ -88,6 +90,7 @@ impl Prefetch {
         let targets = Targets::open(config.state_dir.join("targets.json"));
         let foreground = lifter.jobs.foreground().clone();
         let (learnt, wake, lifting) = (Mutex::default(), Notify::new(), tokio::sync::Mutex::default());
+        let present = Present::default();
         let shared = Shared {
             config,
             lifter,
@@ -99,6 +102,7 @@ impl Prefetch {
             learnt,
             wake,
             lifting,
+            present,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -106,6 +110,11 @@ impl Prefetch {
     /// Says that something has changed that a plan goes by. Never blocks.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
+    }
+
+    /// Tells what is done right now. Never blocks.
+    pub fn present(&self) -> Option<IdleStep> {
+        self.shared.present.told()
     }
 
     /// Takes note that a version was asked for by this name. Never blocks; must be called within a runtime.

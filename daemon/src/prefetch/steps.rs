@@ -8,9 +8,9 @@ use crate::ctx::{Ctx, millis};
 use crate::error::chain;
 use proto::method::{DoneLift, Target};
 use proto::plan::Problem;
-use proto::{ErrorKind, Rung};
+use proto::{ErrorKind, Rung, VersionId};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// One thing to do.
@@ -50,8 +50,9 @@ impl Prefetch {
     }
 
     async fn step(&self, ctx: &Ctx, step: Step) -> Option<DoneLift> {
-        let Shared { lifter, supervisor, .. } = &*self.shared;
+        let Shared { lifter, supervisor, present, .. } = &*self.shared;
         let began = Instant::now();
+        let _doing = present.begin(step.version(), step.place(), step.words());
         let (candidate, from, result) = match step {
             Step::Unprime(home) => {
                 supervisor.unprime(&home).await;
@@ -155,6 +156,30 @@ impl Prefetch {
 }
 
 impl Step {
+    fn version(&self) -> Option<&VersionId> {
+        match self {
+            Self::Lift(candidate, _) | Self::Prime(candidate) => Some(&candidate.row.version_id),
+            Self::Unprime(_) | Self::Pack(_) => None,
+        }
+    }
+
+    fn place(&self) -> &Path {
+        match self {
+            Self::Lift(candidate, _) | Self::Prime(candidate) => &candidate.home,
+            Self::Unprime(dir) | Self::Pack(dir) => dir,
+        }
+    }
+
+    /// Says what is done, for people.
+    fn words(&self) -> String {
+        match self {
+            Self::Lift(candidate, to) => format!("lifts it from {} to {to}", candidate.row.standing.rung),
+            Self::Prime(_) => "makes a zygote for it".to_owned(),
+            Self::Unprime(_) => "ends its zygote".to_owned(),
+            Self::Pack(_) => "packs the files of its start".to_owned(),
+        }
+    }
+
     /// Tells steps apart.
     fn name(&self) -> (PathBuf, Option<Rung>, u8) {
         match self {

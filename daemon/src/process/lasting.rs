@@ -37,6 +37,12 @@ enum Life {
 /// How long a parent may take to tell how its child ended.
 const TOLD: Duration = Duration::from_secs(1);
 
+/// Tells whether a process was ended by SIGKILL, which none sends itself: the kernel lacked memory, or someone wanted
+/// it so.
+pub fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::SIGKILL as i32)
+}
+
 impl Process {
     /// Starts a command; both its output streams are appended to `log`. Does not wait.
     ///

@@ -110,11 +110,11 @@ impl Jobs {
         });
     }
 
-    /// Lists the jobs under way.
+    /// Lists the jobs under way, by home.
     pub fn list(&self) -> Vec<JobInfo> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = live.iter().filter_map(|(key, live)| Some((key, live.job.upgrade()?)));
-        jobs.map(|(key, job)| JobInfo {
+        let jobs = jobs.map(|(key, job)| JobInfo {
             version_id: job.version_id.clone(),
             home: key.home.display().to_string(),
             phase: job.ctx.progress.subscribe().borrow().phase.clone(),
@@ -122,8 +122,11 @@ impl Jobs {
             waiting: Arc::strong_count(&job) - 1,
             background: job.ctx.standing.is_background(),
             waits: job.ctx.progress.waits(),
-        })
-        .collect()
+            work: job.ctx.progress.work(),
+        });
+        let mut jobs: Vec<JobInfo> = jobs.collect();
+        jobs.sort_by(|a, b| (&a.home, &a.phase).cmp(&(&b.home, &b.phase)));
+        jobs
     }
 
     /// Waits until every job has ended; the stop token must have been cancelled.

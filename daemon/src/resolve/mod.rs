@@ -14,11 +14,13 @@ use proto::lock::{LOCK_SCHEMA_VERSION, LockedModel};
 use proto::{ErrorKind, Lock, Spec};
 
 mod changes;
+mod compare;
 mod packages;
 mod present;
 mod repositories;
 
-pub use changes::changes;
+pub use changes::{Differences, changes, differences};
+pub use compare::{CountError, Side, SideError, Which, count, settings, side};
 pub use present::{is_usable, next_moment, spec_digest, valid_lock};
 
 /// What the request allows.

@@ -39,14 +39,21 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// Calls under way, by id.
 type Calls = Arc<Mutex<HashMap<RequestId, CancellationToken>>>;
 
-/// Serves one client until it hangs up or `work` is cancelled and the last answer is told.
-pub(super) async fn serve(daemon: Arc<Daemon>, bounds: Arc<Bounds>, stream: Stream, work: CancellationToken) {
+/// Serves one client until it hangs up or `work` is cancelled and the last answer is told. `is_owner` tells whether it
+/// is of the daemon's own user, or root.
+pub(super) async fn serve(
+    daemon: Arc<Daemon>,
+    bounds: Arc<Bounds>,
+    (stream, is_owner): (Stream, bool),
+    work: CancellationToken,
+) {
     let mut lines = Lines::new(&stream, Arc::clone(&bounds));
     let (answers, queue) = answers::channel(Arc::clone(&bounds));
     // Cancelled when the client hangs up: nobody wants the answers.
     let hang_up = work.child_token();
     let client = Client {
         daemon,
+        is_owner,
         bounds,
         answers,
         leases: Arc::default(),
@@ -84,6 +91,7 @@ pub(super) async fn serve(daemon: Arc<Daemon>, bounds: Arc<Bounds>, stream: Stre
 
 struct Client {
     daemon: Arc<Daemon>,
+    is_owner: bool,
     bounds: Arc<Bounds>,
     answers: Answers,
     leases: Arc<Leases>,
@@ -154,9 +162,10 @@ impl Client {
         };
         let (daemon, leases) = (Arc::clone(&self.daemon), Arc::clone(&self.leases));
         let (answers, calls) = (self.answers.clone(), Arc::clone(&self.calls));
+        let is_owner = self.is_owner;
         self.tasks.spawn(async move {
             let ctx = Ctx { cancel: taken.cancel, ..Ctx::new() };
-            let client = methods::Client { daemon: &daemon, leases: &leases };
+            let client = methods::Client { daemon: &daemon, leases: &leases, is_owner };
             let answering = methods::call(&client, &ctx, &method, params.as_deref());
             let answer = tell_progress(&ctx, &id, &answers, answering).await;
             drop((params, taken.params));

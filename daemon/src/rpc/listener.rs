@@ -4,8 +4,11 @@
 //! or nobody's. Someone may delete the name under a running daemon (cleaners of /tmp do, and a logout that
 //! empties the runtime directory). The daemon looks every [`LOOK`] and listens again; clients that are
 //! connected notice nothing.
+//!
+//! A socket that the service manager passed (`service`) is served as it is: its file, owner and mode are not ours.
 
 use crate::config::UserGroup;
+use crate::service::Passed;
 use crate::store::commit::StoreError;
 use crate::store::flock::{Asked, Flock, holder};
 use futures_util::FutureExt as _;
@@ -13,10 +16,12 @@ use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UnixListener;
 use nix::unistd::{Gid, chown};
 use proto::places::socket_lock;
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +42,8 @@ pub struct ControlSocket {
     life: Life,
     group: Option<UserGroup>,
     listener: Listener,
-    /// Tells our socket's file from any other: device and number.
-    file: (u64, u64),
+    /// Tells our socket's file from any other: device and number. None: the service manager keeps it.
+    file: Option<(u64, u64)>,
 }
 
 /// Why the socket cannot be had.
@@ -102,13 +107,21 @@ impl Life {
 }
 
 impl ControlSocket {
-    /// Binds the socket, readable and writable by its owner, and by the members of `group`.
+    /// Takes the socket that was `passed`; where none was, binds one, readable and writable by its owner, and by the
+    /// members of `group`. A passed one is for `group` too; where none is given, for the group that its file is open to.
     ///
     /// # Errors
     /// The path cannot be bound, or the file not be given to the group.
-    pub fn listen(life: Life, group: Option<UserGroup>) -> Result<Self, ListenError> {
-        let (listener, file) = bind(&life.socket, group.as_ref())?;
-        Ok(Self { life, group, listener, file })
+    pub fn listen(life: Life, passed: Option<Passed>, group: Option<UserGroup>) -> Result<Self, ListenError> {
+        let Some(passed) = passed else {
+            let (listener, file) = bind(&life.socket, group.as_ref())?;
+            return Ok(Self { life, group, listener, file: Some(file) });
+        };
+        let failed = |source| ListenError::Listen { socket: life.socket.clone(), source };
+        let listener = UnixListener::try_from(OwnedFd::from(passed)).map_err(failed)?;
+        let file = || std::fs::metadata(&life.socket).ok();
+        let group = group.or_else(|| UserGroup::of_file(&file()?));
+        Ok(Self { life, group, listener: listener.into(), file: None })
     }
 
     /// Waits for a client. Cancel-safe.
@@ -116,12 +129,15 @@ impl ControlSocket {
         self.listener.accept().await
     }
 
-    /// Waits until something else, or nothing, is at the socket's name. Cancel-safe.
+    /// Waits until something else, or nothing, is at the socket's name: for ever where that is not ours. Cancel-safe.
     pub(super) async fn lost(&self) {
+        if self.file.is_none() {
+            return std::future::pending().await;
+        }
         loop {
             tokio::time::sleep(LOOK).await;
             let found = tokio::fs::symlink_metadata(&self.life.socket).await;
-            if found.map(|found| (found.dev(), found.ino())).ok() != Some(self.file) {
+            if found.map(|found| (found.dev(), found.ino())).ok() != self.file {
                 return;
             }
         }
@@ -135,7 +151,7 @@ impl ControlSocket {
         self.life.renew()?;
         let (listener, file) = bind(&self.life.socket, self.group.as_ref())?;
         let old = std::mem::replace(&mut self.listener, listener);
-        self.file = file;
+        self.file = Some(file);
         Ok(std::iter::from_fn(|| old.accept().now_or_never()?.ok()).collect())
     }
 
@@ -154,13 +170,13 @@ impl ControlSocket {
 #[must_use = "the next daemon may begin when this is dropped"]
 pub struct Closed {
     life: Life,
-    file: (u64, u64),
+    file: Option<(u64, u64)>,
 }
 
 impl Closed {
-    /// Removes the socket's file, unless it is another's, and lets go of the lock.
+    /// Removes the socket's file, unless it is another's or the service manager's, and lets go of the lock.
     pub fn remove(self) {
-        if identity(&self.life.socket).is_ok_and(|file| file == self.file) {
+        if self.file.is_some() && identity(&self.life.socket).ok() == self.file {
             std::fs::remove_file(&self.life.socket).ok();
         }
     }

@@ -8,8 +8,10 @@ mod lines;
 mod listener;
 mod methods;
 mod peer;
+mod probe;
 
 pub use listener::{Closed, ControlSocket, Life, ListenError};
+pub use probe::answers;
 
 use crate::daemon::Daemon;
 use bounds::{Bounds, Patience};
@@ -88,6 +90,7 @@ impl RpcServer {
     /// Serves a client, or tells it why not. Returns false when there are too many.
     fn take(&self, stream: Stream, served: &Served) -> bool {
         let peer = Peer::of(&stream, served);
+        let is_owner = peer.as_ref().is_some_and(|peer| served.owns(peer));
         if !peer.as_ref().is_some_and(|peer| served.allows(peer)) {
             tracing::warn!(?peer, "refused a connection of another user");
             turn_away(stream, &served.refusal(peer.as_ref()));
@@ -99,7 +102,7 @@ impl RpcServer {
             return false;
         };
         let (daemon, bounds) = (Arc::clone(&self.daemon), Arc::clone(&self.bounds));
-        let serving = connection::serve(daemon, bounds, stream, self.work.child_token());
+        let serving = connection::serve(daemon, bounds, (stream, is_owner), self.work.child_token());
         self.connections.spawn(async move {
             serving.await;
             drop(place);

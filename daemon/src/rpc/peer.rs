@@ -33,7 +33,12 @@ impl Served {
 
     pub(super) fn allows(&self, peer: &Peer) -> bool {
         let is_member = |group: &UserGroup| peer.gids.contains(&group.gid);
-        peer.uid == 0 || peer.uid == self.uid || self.group.as_ref().is_some_and(is_member)
+        self.owns(peer) || self.group.as_ref().is_some_and(is_member)
+    }
+
+    /// Tells whether a peer may do whatever the daemon may: its own user, and root.
+    pub(super) fn owns(&self, peer: &Peer) -> bool {
+        peer.uid == 0 || peer.uid == self.uid
     }
 
     /// Returns what a peer is told that may not use the daemon.
@@ -119,6 +124,7 @@ mod tests {
             let served = |group| Served { uid: 1000, group };
             assert_eq!(served(None).allows(&peer), *alone, "{peer:?}");
             assert_eq!(served(Some(group())).allows(&peer), *with_group, "{peer:?}");
+            assert_eq!(served(Some(group())).owns(&peer), *alone, "members own nothing: {peer:?}");
         }
     }
 

@@ -65,16 +65,39 @@ impl Graph {
             if !found.insert(node) {
                 continue;
             }
-            let inputs = self.prompt.get(node).and_then(|node| node.get("inputs")).and_then(Value::as_object);
-            // A link is `[node, output]`.
-            let links =
-                inputs.into_iter().flatten().filter_map(|(_, value)| match value.as_array()?.as_slice() {
-                    [node, output] if output.is_u64() => node.as_str(),
-                    _ => None,
-                });
-            next.extend(links.filter(|node| self.classes.contains_key(*node)));
+            next.extend(self.links(node));
         }
         found
+    }
+
+    /// Returns the nodes that a node's inputs are linked to.
+    fn links(&self, node: &str) -> impl Iterator<Item = &str> {
+        let inputs = self.prompt.get(node).and_then(|node| node.get("inputs")).and_then(Value::as_object);
+        // A link is `[node, output]`.
+        let links =
+            inputs.into_iter().flatten().filter_map(|(_, value)| match value.as_array()?.as_slice() {
+                [node, output] if output.is_u64() => node.as_str(),
+                _ => None,
+            });
+        links.filter(|node| self.classes.contains_key(*node))
+    }
+
+    /// Returns the texts among all inputs, those of a node behind those of the nodes that it needs: in the order in
+    /// which ComfyUI comes to them, as far as a graph tells.
+    pub(super) fn texts_in_order(&self) -> Vec<&str> {
+        let (mut seen, mut texts) = (BTreeSet::new(), Vec::new());
+        // With whether all that it needs stands in front of it.
+        let mut next: Vec<(&str, bool)> =
+            self.classes.keys().rev().map(|node| (node.as_str(), false)).collect();
+        while let Some((node, is_due)) = next.pop() {
+            if is_due {
+                texts.extend(self.texts(node).map(|(_, text)| text));
+            } else if seen.insert(node) {
+                next.push((node, true));
+                next.extend(self.links(node).map(|node| (node, false)));
+            }
+        }
+        texts
     }
 
     /// Lets inputs that name a file name another one. ComfyUI's own mark for files of the input
@@ -163,6 +186,25 @@ mod tests {
         let graph = Graph::parse(of("a.png", "x")).unwrap();
         assert_eq!(graph.upstream("1"), ["1", "2"].into());
         assert_eq!(graph.upstream("2"), ["2"].into());
+    }
+
+    #[test]
+    fn texts_stand_in_the_order_in_which_they_are_needed() {
+        let node = |text: &str, needs: &[&str]| {
+            let links = needs.iter().map(|need| ((*need).to_owned(), json!([need, 0])));
+            let inputs: Map<_, _> = links.chain([("text".to_owned(), json!(text))]).collect();
+            json!({"class_type": "A", "inputs": inputs})
+        };
+        let workflow = json!({
+            "1": node("sampler", &["4", "5"]), "2": node("decoder", &["1", "3"]), "3": node("vae", &[]),
+            "4": node("unet", &["9"]), "5": node("clip", &["gone", "5"]), "9": node("lora", &["4"]),
+        });
+        let graph = Graph::parse(workflow).unwrap();
+        let texts = graph.texts_in_order();
+        let place = |text| texts.iter().position(|other| *other == text).unwrap();
+        assert_eq!(texts.len(), 6);
+        assert!(place("unet") < place("sampler") && place("clip") < place("sampler"), "{texts:?}");
+        assert!(place("sampler") < place("decoder") && place("vae") < place("decoder"), "{texts:?}");
     }
 
     #[test]

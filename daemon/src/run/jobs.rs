@@ -137,6 +137,7 @@ impl Workflows {
             state: *lock(&job.state),
             for_ms: millis(job.since.elapsed()),
             waits: job.ctx.progress.waits(),
+            work: job.ctx.progress.work(),
         };
         jobs.iter().map(info).collect()
     }

@@ -42,8 +42,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Makes the version's ComfyUI ready. Called again when a process has ended.
-pub type Start = Box<dyn Fn(Ctx) -> BoxFuture<'static, Result<Up, Arc<dyn Failure>>> + Send + Sync>;
+/// Makes the version's ComfyUI ready for a workflow with these texts among its inputs, in the order of use. Called
+/// again when a process has ended.
+pub type Start =
+    Box<dyn Fn(Ctx, Vec<String>) -> BoxFuture<'static, Result<Up, Arc<dyn Failure>>> + Send + Sync>;
 
 /// A ComfyUI that was made ready for a workflow.
 #[derive(Debug)]

@@ -169,7 +169,8 @@ impl Work {
     }
 
     async fn up(&self, ctx: &Ctx) -> Result<Up, RunError> {
-        (self.start)(ctx.clone()).await.map_err(RunError::Start)
+        let texts = self.graph.texts_in_order().into_iter().map(str::to_owned).collect();
+        (self.start)(ctx.clone(), texts).await.map_err(RunError::Start)
     }
 
     /// Waits until it is this job's turn, behind those that asked before.

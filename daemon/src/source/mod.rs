@@ -9,12 +9,14 @@ use python::{PythonError, Uv};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+pub mod account;
 pub mod bucket;
 pub mod git;
 pub mod http;
 pub mod link;
 pub mod model;
 pub mod python;
+pub mod registry;
 
 /// The outside, as configured. Cheap to clone.
 #[derive(Clone)]

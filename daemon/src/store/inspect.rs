@@ -61,6 +61,13 @@ pub fn space(path: &Path) -> Result<Space, StoreError> {
     Ok(Space { device: metadata.dev(), total_bytes, used_bytes, available_bytes, quota_bytes: None })
 }
 
+/// Returns how many files may still be made where `path` is or will be; none where that is not counted. Blocks shortly.
+pub fn files_left(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|dir| dir.exists())?;
+    let statvfs = nix::sys::statvfs::statvfs(existing).ok()?;
+    (statvfs.files() > 0).then(|| statvfs.files_available())
+}
+
 /// How a file looks: another file, or another content, looks otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {

@@ -10,6 +10,7 @@ pub mod file_lock;
 pub mod flock;
 pub mod inspect;
 pub mod lease;
+pub mod mounts;
 pub mod owner;
 pub mod places;
 pub mod specs;

@@ -145,6 +145,7 @@ mod tests {
             inherited: BTreeMap::new(),
             env: BTreeMap::new(),
             extra_args: extra_args.iter().map(|&arg| arg.to_owned()).collect(),
+            models: Vec::new(),
             port: None,
             listen: None,
             device: None,

@@ -1,9 +1,10 @@
 //! Whether a version may be forked. What was forked and dies before it answers is started plainly at once; if that
 //! goes well, the fork was at fault, and the version is started plainly from then on. So is one that dies
-//! again and again soon after it was forked.
+//! again and again soon after it was forked, and is not killed.
 
 use super::instance::Owner;
 use super::running::blocking;
+use super::state::Cause;
 use crate::boot::{Distrust, StartRecord};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ const TOO_MANY: u32 = 2;
 
 impl Owner {
     /// Takes note that a start failed; tells whether it is to be made once more, plainly: the zygote of one that
-    /// was forked is ended.
-    pub(super) fn doubts(&mut self, was_forked: bool, status: &str) -> bool {
+    /// was forked is ended. What was killed says nothing of forks.
+    pub(super) fn doubts(&mut self, was_forked: bool, cause: Cause, status: &str) -> bool {
         let Some(launch) = self.launch.as_ref().filter(|_| was_forked) else {
             // A plain start fails too: the fork is not at fault.
             self.doubt = None;
@@ -24,7 +25,7 @@ impl Owner {
         };
         tracing::warn!(version = %launch.version_id, status, "what was forked died; starting plainly");
         self.others.zygotes.end(&launch.home);
-        self.doubt = Some(format!("the start from its zygote died ({status})"));
+        self.doubt = (cause == Cause::Itself).then(|| format!("the start from its zygote died ({status})"));
         true
     }
 

@@ -8,7 +8,7 @@ use super::policy::{self, Death};
 use super::ready::Ended;
 use super::record;
 use super::running::{Running, blocking};
-use super::state::{Starting, State};
+use super::state::{Cause, Starting, State};
 use crate::process::GRACE;
 use proto::method::{Device, InstanceState};
 use std::time::Duration;
@@ -21,8 +21,8 @@ const REMEMBERED: usize = 64;
 
 impl Owner {
     /// Takes note of a death, or ends a process that is of no use any more; starts it again if someone
-    /// holds the instance. Only what nobody asked for `counts` as a death.
-    pub(super) async fn has_died(&mut self, status: String, counts: bool) {
+    /// holds the instance. What was condemned does not count as a death.
+    pub(super) async fn has_died(&mut self, status: String, cause: Cause) {
         let (running, waiting, starts, served) = match self.leave() {
             State::Down | State::Paused { .. } => return,
             State::Starting(starting) => {
@@ -42,14 +42,14 @@ impl Owner {
         if starts > 0 && policy::start_again(&tail, port_was_asked_for, starts) {
             return self.start(waiting, starts + 1).await;
         }
-        if starts > 0 && self.doubts(was_forked, &status) {
+        if starts > 0 && self.doubts(was_forked, cause, &status) {
             return self.start(waiting, starts).await;
         }
         tracing::warn!(version, status, "ComfyUI died");
-        if was_forked && counts && served < YOUNG {
+        if was_forked && cause == Cause::Itself && served < YOUNG {
             self.died_young(&status).await;
         }
-        self.remember(counts.then_some(served), &status, &tail);
+        self.remember((cause != Cause::Condemned).then_some(served), &status, &tail);
         tell(waiting, &SuperviseError::Died { version, status, tail });
         self.start_if_held().await;
     }
@@ -61,7 +61,7 @@ impl Owner {
         let version = running.record.version_id.to_string();
         let was_forked = running.record.forked;
         let tail = self.end(running).await;
-        if self.doubts(was_forked, "it did not answer in time") {
+        if self.doubts(was_forked, Cause::Itself, "it did not answer in time") {
             return self.start(waiting, 1).await;
         }
         self.remember(Some(Duration::ZERO), "it did not answer in time", &tail);

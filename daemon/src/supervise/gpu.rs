@@ -1,12 +1,15 @@
-//! The GPUs of this machine, as NVIDIA's driver tells of them (NVML). A machine without that driver has none:
-//! never an error.
+//! The GPUs of this machine, as NVIDIA's driver tells of them: by its library (NVML), or where that cannot be
+//! loaded by `nvidia-smi`. A machine without that driver has none: never an error.
+
+mod smi;
 
 use super::running::blocking;
-use nvml_wrapper::Nvml;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,17 @@ pub struct Gpu {
     pub used_by: BTreeMap<u32, u64>,
 }
 
+/// What programs can do with the GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// Its version, such as `580.65.06`.
+    pub version: String,
+    /// The newest CUDA that it knows, major and minor.
+    pub cuda: (u32, u32),
+    /// What the GPUs that comfyd may use are called, each with its compute capability, major and minor.
+    pub gpus: Vec<(String, (u32, u32))>,
+}
+
 /// The GPUs of this machine that comfyd may use. Cheap to clone.
 #[derive(Clone)]
 pub struct Gpus {
@@ -47,16 +61,56 @@ pub struct Gpus {
 }
 
 enum Source {
-    /// Loaded at the first question; none where there is no driver.
-    Driver(OnceLock<Option<Box<Nvml>>>),
+    Driver(Nvidia),
     Table(Box<dyn Fn() -> Vec<Gpu> + Send + Sync>),
 }
 
+struct Nvidia {
+    /// Loaded at the first question; none where that fails.
+    library: OnceLock<Option<Box<Nvml>>>,
+    /// Whether there is no `nvidia-smi` either.
+    absent: AtomicBool,
+    /// What `nvidia-smi` is given of the environment.
+    env: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Returns the GPUs; none where the driver's library cannot be loaded. Blocks.
+    fn ask(&self) -> Option<Vec<Gpu>> {
+        match self {
+            Self::Table(table) => Some(table()),
+            Self::Driver(nvidia) => nvidia.library().map(all),
+        }
+    }
+}
+
+impl Nvidia {
+    /// Returns the driver's library; none where it cannot be loaded. Blocks.
+    fn library(&self) -> Option<&Nvml> {
+        let load = || Nvml::init().inspect_err(tell_no_library).map(Box::new).ok();
+        self.library.get_or_init(load).as_deref()
+    }
+
+    async fn ask_program(&self) -> Vec<Gpu> {
+        if self.absent.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let told = smi::look(&self.env).await;
+        self.absent.store(told.is_none(), Ordering::Relaxed);
+        told.unwrap_or_default()
+    }
+}
+
 impl Gpus {
-    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES`, given here, leaves
-    /// out. The driver is asked later.
-    pub fn of_driver(visible: Option<&str>) -> Self {
-        Self { source: Arc::new(Source::Driver(OnceLock::new())), visible: visible.map(Arc::from) }
+    /// Returns the GPUs that the driver knows, less those that `CUDA_VISIBLE_DEVICES` of this environment
+    /// leaves out. The driver is asked later.
+    pub fn of_driver(env: &BTreeMap<String, String>) -> Self {
+        let given = ["PATH", "LD_LIBRARY_PATH"].iter();
+        let given = given.filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone())));
+        let nvidia =
+            Nvidia { library: OnceLock::new(), absent: AtomicBool::new(false), env: given.collect() };
+        let visible = env.get(VISIBLE).map(|visible| Arc::from(visible.as_str()));
+        Self { source: Arc::new(Source::Driver(nvidia)), visible }
     }
 
     /// Returns GPUs that `table` tells of at each question.
@@ -66,19 +120,36 @@ impl Gpus {
 
     /// Looks at the GPUs. None where there is no driver, or where it does not answer within seconds.
     pub async fn look(&self) -> Vec<Gpu> {
+        let source = Arc::clone(&self.source);
+        let looking = async {
+            match (blocking(move || source.ask()).await, &*self.source) {
+                (Some(all), _) => all,
+                (None, Source::Driver(nvidia)) => nvidia.ask_program().await,
+                (None, Source::Table(_)) => Vec::new(),
+            }
+        };
+        self.chosen(in_time(looking).await)
+    }
+
+    /// Asks what the driver can do. None where its library cannot be loaded, or where it does not answer within
+    /// seconds.
+    pub async fn driver(&self) -> Option<Driver> {
         let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        let looking = blocking(move || match &*source {
-            Source::Table(table) => table(),
-            Source::Driver(nvml) => {
-                let nvml = nvml.get_or_init(|| Nvml::init().inspect_err(tell_no_driver).map(Box::new).ok());
-                let all = nvml.as_deref().map(all).unwrap_or_default();
-                visible.map_or(all.clone(), |visible| select(&visible, &all))
+        let asking = blocking(move || match &*source {
+            Source::Table(_) => None,
+            Source::Driver(nvidia) => {
+                let told = driver(nvidia.library()?, visible.as_deref());
+                told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
             }
         });
-        tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| {
-            tracing::warn!("the GPU driver does not answer");
-            Vec::new()
-        })
+        in_time(asking).await
+    }
+
+    fn chosen(&self, all: Vec<Gpu>) -> Vec<Gpu> {
+        match &self.visible {
+            Some(visible) => select(visible, &all),
+            None => all,
+        }
     }
 
     /// Tells whether an environment chooses its GPUs otherwise than the daemon's own does.
@@ -88,7 +159,7 @@ impl Gpus {
 
     /// Tells whether there is a GPU that ComfyUI can use, though no driver tells more of it: NVIDIA's without
     /// its library, AMD's, WSL's. Without any it must be told so, or it dies in torch. Blocks, shortly.
-    pub(super) fn others_exist(&self) -> bool {
+    pub fn others_exist(&self) -> bool {
         let devices = ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"];
         matches!(*self.source, Source::Driver(_)) && devices.iter().any(|device| Path::new(device).exists())
     }
@@ -124,6 +195,33 @@ pub(super) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// Makes CUDA count GPUs as the driver does; it begins with the fastest otherwise.
 pub(super) const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 
+/// Gives the driver up after a while.
+async fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWER, asking).await.unwrap_or_else(|_| {
+        tracing::warn!("the GPU driver does not answer");
+        T::default()
+    })
+}
+
+fn used(nvml: &Nvml, visible: Option<&str>) -> Vec<Gpu> {
+    let all = all(nvml);
+    visible.map_or(all.clone(), |visible| select(visible, &all))
+}
+
+fn driver(nvml: &Nvml, visible: Option<&str>) -> Result<Driver, NvmlError> {
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    let cuda = nvml.sys_cuda_driver_version()?;
+    let gpus = used(nvml, visible).into_iter().map(|gpu| {
+        let capability = nvml.device_by_index(gpu.index)?.cuda_compute_capability()?;
+        Ok((gpu.name, (number(capability.major), number(capability.minor))))
+    });
+    Ok(Driver {
+        version: nvml.sys_driver_version()?,
+        cuda: (number(cuda_driver_version_major(cuda)), number(cuda_driver_version_minor(cuda))),
+        gpus: gpus.collect::<Result<_, NvmlError>>()?,
+    })
+}
+
 fn all(nvml: &Nvml) -> Vec<Gpu> {
     let count = nvml.device_count().unwrap_or(0);
     let gpus = (0..count).filter_map(|index| {
@@ -153,8 +251,8 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     })
 }
 
-fn tell_no_driver(error: &NvmlError) {
-    tracing::debug!(%error, "no NVIDIA driver: no GPUs to choose from");
+fn tell_no_library(error: &NvmlError) {
+    tracing::debug!(%error, "the NVIDIA driver's library cannot be loaded: `nvidia-smi` is asked, where it is");
 }
 
 /// Returns the GPUs that a value of `CUDA_VISIBLE_DEVICES` names, as CUDA reads it: numbers, or beginnings of

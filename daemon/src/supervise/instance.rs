@@ -7,10 +7,11 @@ use super::look::{self, LONGEST_LOOK, Pending, Seen};
 use super::policy::{self, Action, Death, Demand, MayStart, Now};
 use super::ready::Ended;
 use super::running::{Answer, Running, blocking, spawn};
-use super::state::{Loaded, Published, Serving, Starting, State};
+use super::state::{Cause, Loaded, Published, Serving, Starting, State};
 use super::usage::Usage;
 use super::zygote::Zygotes;
 use super::{Gpus, Launch, Places};
+use crate::boot::Touched;
 use crate::ctx::{Stopwatch, millis};
 use proto::method::InstanceState;
 use std::path::PathBuf;
@@ -113,7 +114,7 @@ impl Owner {
                     Some(request) => self.answer(request).await,
                     None => break,
                 },
-                status = self.state.death() => self.has_died(status, true).await,
+                (status, cause) = self.state.death() => self.has_died(status, cause).await,
                 seen = &mut self.look => self.has_seen(seen).await,
             }
         }
@@ -125,7 +126,7 @@ impl Owner {
             Request::Ensure { launch, reply } => self.ensure(launch, reply).await,
             Request::Condemn { serving, reason, reply } => {
                 if serving == self.serving && matches!(self.state, State::Ready(_)) {
-                    self.has_died(reason, false).await;
+                    self.has_died(reason, Cause::Condemned).await;
                 }
                 reply.send(()).ok();
             }
@@ -268,7 +269,7 @@ impl Owner {
                 match serving.watch.judge(&facts, &self.others.patience) {
                     Verdict::Well => self.look_again(),
                     Verdict::Restarts => self.restarts_itself().await,
-                    Verdict::Useless(reason) => self.has_died(reason.to_owned(), true).await,
+                    Verdict::Useless(reason) => self.has_died(reason.to_owned(), Cause::Itself).await,
                 }
             }
             // A look at another state than the present one: there is none, since each has its own.
@@ -286,7 +287,11 @@ impl Owner {
         let loaded = blocking(move || Loaded::read(&log, from)).await;
         let (version, url) = (&running.record.version_id, &running.record.url);
         tracing::info!(%version, url, start_ms, "ComfyUI is ready");
-        let (recording, pid) = (running.recording.take(), running.process.pid());
+        // Now: who is answered may end the process at once.
+        let recording = match (running.recording.take(), running.process.pid()) {
+            (Some(recording), pid) => Some((recording, blocking(move || Touched::by(pid)).await)),
+            (None, _) => None,
+        };
         let note = self.doubt_is_over().await;
         let serving = Serving::new(running, start_ms, loaded);
         let answer = |_: &Reply| Answer { note: note.clone(), ..serving.answer(true, self.serving + 1) };
@@ -296,8 +301,8 @@ impl Owner {
         for (reply, answer) in waiting.into_iter().zip(answers) {
             reply.send(Ok(answer)).ok();
         }
-        if let (Some(recording), Some(launch)) = (recording, self.launch.clone()) {
-            Running::keep_start(recording, launch, pid, start_ms);
+        if let (Some((recording, touched)), Some(launch)) = (recording, self.launch.clone()) {
+            Running::keep_start(recording, launch, touched, start_ms);
         }
     }
 

@@ -52,7 +52,7 @@ mod usage;
 mod zygote;
 
 pub use error::SuperviseError;
-pub use gpu::{Gpu, Gpus};
+pub use gpu::{Driver, Gpu, Gpus};
 pub use health::Patience;
 pub use log::{NodeImport, node_imports};
 pub use ready::{Ended, Ready};
@@ -69,7 +69,7 @@ use crate::store::digest;
 use instance::{Others, Owner, Request};
 use proto::VersionId;
 use proto::event::{TaskKind, Unit};
-use proto::method::{Device, GpuInfo, InstanceInfo, InstanceState};
+use proto::method::{Device, InstanceInfo, InstanceState};
 use room::Room;
 use state::Published;
 use std::collections::BTreeMap;
@@ -108,6 +108,8 @@ pub struct Launch {
     pub env: BTreeMap<String, String>,
     /// Arguments that the version asks for.
     pub extra_args: Vec<String>,
+    /// Models that it is started for, in the order of use: where their volume is far away they are read meanwhile.
+    pub models: Vec<PathBuf>,
     /// Port; a free one when absent.
     pub port: Option<u16>,
     /// Address, or several with commas; loopback when absent.
@@ -308,15 +310,14 @@ impl Supervisor {
         Handle { requests, published, usage }
     }
 
-    /// Returns the GPUs that may be used.
-    pub async fn gpus(&self) -> Vec<GpuInfo> {
-        let told = |gpu: Gpu| GpuInfo {
-            index: gpu.index,
-            name: gpu.name,
-            total_bytes: gpu.total,
-            free_bytes: gpu.free,
-        };
-        self.shared.room.gpus.look().await.into_iter().map(told).collect()
+    /// Asks what programs can do with the GPUs. None where there is no driver that answers.
+    pub async fn driver(&self) -> Option<Driver> {
+        self.shared.room.gpus.driver().await
+    }
+
+    /// Tells whether there is a GPU of which no driver tells. Blocks, shortly.
+    pub fn other_gpus_exist(&self) -> bool {
+        self.shared.room.gpus.others_exist()
     }
 
     fn room(&self) -> &Arc<Room> {

@@ -7,7 +7,7 @@ use super::room::{Limits, lock};
 use crate::comfy::Comfy;
 use crate::ctx::millis;
 use futures_util::future::join_all;
-use proto::method::{Device, InstanceInfo, InstanceState};
+use proto::method::{Device, GpuInfo, GpuUse, InstanceInfo, InstanceState};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -55,6 +55,25 @@ impl Supervisor {
             device,
             holds,
         }
+    }
+
+    /// Returns the GPUs that may be used, and what ComfyUI processes use of them. Takes some milliseconds where there
+    /// are any; cancel-safe.
+    pub async fn gpus(&self) -> Vec<GpuInfo> {
+        let up: Vec<(String, u32)> =
+            self.instances().into_iter().filter_map(|info| Some((info.home, pid(&info.state)?))).collect();
+        let told = |gpu: Gpu| GpuInfo {
+            index: gpu.index,
+            name: gpu.name,
+            total_bytes: gpu.total,
+            free_bytes: gpu.free,
+            used_by: up
+                .iter()
+                .filter_map(|(home, pid)| Some((home, pid, gpu.used_by.get(pid)?)))
+                .map(|(home, pid, bytes)| GpuUse { home: home.clone(), pid: *pid, bytes: *bytes })
+                .collect(),
+        };
+        self.room().gpus.look().await.into_iter().map(told).collect()
     }
 
     /// Tells whether another process may be on the same device.

@@ -7,7 +7,7 @@ use super::policy::Identity;
 use super::record::Record;
 use super::zygote::Child;
 use super::{Launch, Places, adopt, command};
-use crate::boot::Recording;
+use crate::boot::{Recording, Touched};
 use crate::comfy::Comfy;
 use crate::process::{Birth, Command, Process, ProcessError};
 use crate::store::commit::{StoreError, step};
@@ -69,12 +69,12 @@ impl Running {
 
     /// Keeps the record of its start with its generation, if it was recorded. Nothing depends on that, and nobody
     /// waits for it: on a volume that is far away it takes a while. Needs a runtime.
-    pub(super) fn keep_start(recording: Recording, launch: Box<Launch>, pid: u32, took_ms: u64) {
+    pub(super) fn keep_start(recording: Recording, launch: Box<Launch>, touched: Touched, took_ms: u64) {
         drop(spawn_blocking(move || {
             let Some(mut record) = recording.end(&launch.generation, launch.start_settings(), took_ms) else {
                 return;
             };
-            record.note_touched(pid, &launch.generation_dir);
+            record.note_touched(touched, &launch.generation_dir);
             if let Err(error) = record.write(&launch.generation_dir) {
                 tracing::warn!(error = %error, source = %error.source, "the record of a start is not kept");
             }
@@ -103,6 +103,17 @@ pub(super) struct Answer {
     pub(super) note: Option<String>,
 }
 
+/// Returns the tree that a process is to be started from, and begins to read what it will need.
+async fn tree(others: &Others, launch: &Launch) -> PathBuf {
+    let boot = &others.places.boot;
+    let tree = match others.zygotes.tree(launch) {
+        Some(tree) => tree,
+        None => boot.tree(&launch.generation_dir).await,
+    };
+    boot.read_models_ahead(launch.models.clone());
+    tree
+}
+
 /// Starts the process of a launch, on `same_port` if that is free and no other is asked for: then those who
 /// know its address find it again. It is forked where a zygote waits for it. Does not wait for it.
 pub(super) async fn spawn(
@@ -119,10 +130,7 @@ pub(super) async fn spawn(
     let comfy = Comfy::new(&url).map_err(Arc::new)?;
     let identity =
         Identity { generation: launch.generation.clone(), settings: launch.settings(), listen, port };
-    let tree = match others.zygotes.tree(&launch) {
-        Some(tree) => tree,
-        None => others.places.boot.tree(&launch.generation_dir).await,
-    };
+    let tree = tree(others, &launch).await;
     let (places, asked, at, from) =
         (others.places.clone(), launch.clone(), identity.listen.clone(), tree.clone());
     // Dropped when the process has its own.

@@ -6,6 +6,7 @@ use super::look::Watch;
 use super::ready::Ended;
 use super::running::{Answer, Running};
 use crate::ctx::{Stopwatch, millis};
+use crate::process::was_killed;
 use proto::method::{InstanceInfo, InstanceState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,20 +61,33 @@ impl Loaded {
 }
 
 impl State {
-    /// Waits until the process has ended, for ever when there is none; tells how. Cancel-safe.
-    pub(super) async fn death(&mut self) -> String {
+    /// Waits until the process has ended, for ever when there is none; tells how, and why. Cancel-safe.
+    pub(super) async fn death(&mut self) -> (String, Cause) {
         let process = match self {
             Self::Down | Self::Paused { .. } => std::future::pending().await,
             Self::Starting(starting) => &mut starting.running.process,
             Self::Ready(serving) => &mut serving.running.process,
         };
-        match process.wait().await {
+        let status = match process.wait().await {
+            Ok(Some(status)) if was_killed(status) => return (status.to_string(), Cause::Killed),
             Ok(Some(status)) if status.success() => "it ended by itself, with exit status 0".to_owned(),
             Ok(Some(status)) => status.to_string(),
             Ok(None) => "it ended; how is not known, for it was another process's child".to_owned(),
             Err(error) => error.to_string(),
-        }
+        };
+        (status, Cause::Itself)
     }
+}
+
+/// Why a process ended that nobody asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By what it did.
+    Itself,
+    /// By SIGKILL, which no process sends itself: the kernel lacked memory, or a person wanted it so.
+    Killed,
+    /// It was of no use to who worked with it.
+    Condemned,
 }
 
 impl Starting {

@@ -20,10 +20,14 @@ macro_rules! method {
     };
 }
 
+mod diff;
+mod doctor;
+mod export;
 mod hello;
 mod instance;
 mod list;
 mod logs;
+mod new;
 mod pin;
 mod plan;
 mod prefetch;
@@ -42,10 +46,14 @@ mod test;
 mod ui;
 mod warm;
 
+pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
+pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
+pub use export::{Export, ExportAnswer, ExportFormat};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};
 pub use logs::{Logs, LogsAnswer};
+pub use new::{New, NewAnswer, Origin, Unknown, UnknownKind};
 pub use pin::{Pin, PinAnswer, PinInfo, Pins, PinsAnswer, Unpin};
 pub use plan::GetPlan;
 pub use prefetch::{Budgets, Cost, DoneLift, PlannedLift, Prefetch, PrefetchAnswer, PrefetchPlan};
@@ -57,7 +65,7 @@ pub use secret::Secret;
 pub use show::{Show, ShowAnswer};
 pub use shutdown::{Shutdown, ShutdownAnswer};
 pub use standing::{Standing, VersionStanding, Zygote};
-pub use status::{GpuInfo, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
+pub use status::{GpuInfo, GpuUse, IdleStep, JobInfo, Status, StatusAnswer, WorkflowInfo, WorkflowState};
 pub use stop::{Stop, StopAnswer};
 pub use target::Target;
 pub use test::{Check, CheckOutcome, Test, TestAnswer};

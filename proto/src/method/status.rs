@@ -4,13 +4,18 @@ use super::Method;
 use super::instance::InstanceInfo;
 use super::standing::VersionStanding;
 use crate::VersionId;
-use crate::event::Wait;
+use crate::event::{Wait, Work};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Tells what the daemon is doing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {}
+/// Tells what the daemon is doing: at once, or as soon as that is something else than the caller knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The [mark](StatusAnswer::mark) of the answer that the caller has: the next one comes when there is something
+    /// new to tell, or a second later, since times go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
 method!(Status, "status", StatusAnswer);
 
 /// Answer to [`Status`].
@@ -39,6 +44,26 @@ pub struct StatusAnswer {
     /// Where the versions stand that the daemon knows, as it last looked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<VersionStanding>,
+    /// What idle time does right now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleStep>,
+    /// Tells answers apart: two with one mark differ in nothing but times, and in a few MiB of memory.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
+}
+
+/// What idle time does: one thing at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleStep {
+    /// The version that it is done for; absent where only its home is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<VersionId>,
+    /// Its home.
+    pub home: String,
+    /// What is done, for people: "lifts it from resolved to fetched".
+    pub what: String,
+    /// Milliseconds since it began.
+    pub for_ms: u64,
 }
 
 /// A realize under way.
@@ -58,10 +83,13 @@ pub struct JobInfo {
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Work::is_empty")]
+    pub work: Work,
 }
 
 /// A workflow that waits or runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkflowInfo {
     /// The job.
     pub job_id: String,
@@ -74,6 +102,9 @@ pub struct WorkflowInfo {
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
+    /// How far it is: the node that runs, and its steps.
+    #[serde(default, skip_serializing_if = "Work::is_empty")]
+    pub work: Work,
 }
 
 /// How far a workflow is.
@@ -101,4 +132,18 @@ pub struct GpuInfo {
     pub total_bytes: u64,
     /// What of it nobody uses, in bytes.
     pub free_bytes: u64,
+    /// What ComfyUI processes use of it, where the driver tells: inside a container it often does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<GpuUse>,
+}
+
+/// What a ComfyUI process uses of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuUse {
+    /// Home of the instance.
+    pub home: String,
+    /// Process id.
+    pub pid: u32,
+    /// Memory, in bytes.
+    pub bytes: u64,
 }

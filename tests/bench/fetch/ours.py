@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -14,6 +13,7 @@ from tests.real.git import publish
 from tests.real.product import Product
 from tests.real.server import Server
 
+from ..figures import cpu_s
 from .peers import Spent
 
 VERSION = "fetch"
@@ -27,7 +27,7 @@ class Ours:
         place.mkdir(parents=True)
         self.place = place
         self.product = Product(programs, place)
-        self._comfy = _publish_comfyui(server)
+        self._comfy = publish_comfyui(server)
         try:
             self.realize({})
         except BaseException:
@@ -43,13 +43,13 @@ class Ours:
         """Gives the version what `more` says, and realizes it."""
         self.product.write_spec(VERSION, self.spec(more))
         daemon = self.daemon()
-        idle, cpu = _memory(daemon, "VmRSS"), _cpu_s(daemon)
+        idle, cpu = _memory(daemon, "VmRSS"), cpu_s(daemon)
         Path(f"/proc/{daemon}/clear_refs").write_text("5")  # proc(5): the peak begins anew
         started = time.perf_counter()
         self.product.answer("realize", VERSION, limit_s=600)
         took = time.perf_counter() - started
         peak = _memory(daemon, "VmHWM")
-        return Spent(took, _cpu_s(daemon) - cpu, max(0, peak - idle))
+        return Spent(took, cpu_s(daemon) - cpu, max(0, peak - idle))
 
     def spec(self, more: dict[str, Any]) -> dict[str, Any]:
         """Returns the spec of a version that has a ComfyUI and what `more` says."""
@@ -81,8 +81,8 @@ def wanted(models: list[tuple[str, str]]) -> dict[str, Any]:
     return {"models": [{"source": link, "target_subdir": "loras", "name": name} for link, name in models]}
 
 
-def _publish_comfyui(server: Server) -> str:
-    """Makes a ComfyUI without packages; returns its link."""
+def publish_comfyui(server: Server) -> str:
+    """Makes a ComfyUI without packages, unless it is there; returns its link."""
     repository = server.root / "git/bench/ComfyUI.git"
     if not repository.exists():
         with tempfile.TemporaryDirectory() as scratch:
@@ -105,9 +105,3 @@ def _memory(process: int, field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"the kernel tells no `{field}`")
-
-
-def _cpu_s(process: int) -> float:
-    """Returns the processor time that a process has used, its threads included, without children."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,6 @@ would be missing.
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.real.product import Product, wait_until
 from tests.real.server import Server
 
 from ..fetch.host import FileHost
-from ..figures import ratio, show
+from ..figures import idle_share, ratio, show
 from ..warm import fake
 
 _PATH = "/likely.safetensors"
@@ -78,12 +77,5 @@ def _want(product: Product, version: str, link: str | None) -> None:
 def _idle(product: Product) -> None:
     daemon = product.answer("status")["pid"]
     time.sleep(10)  # until what there was to do is done
-    before = _ticks(daemon)
-    time.sleep(_IDLE_S)
-    share = (_ticks(daemon) - before) / os.sysconf("SC_CLK_TCK") / _IDLE_S
+    share = idle_share(daemon, _IDLE_S)
     show("comfyd with nothing to do, two versions, of a core", f"{share:.4%}", "goal <= 0.1 %")
-
-
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])

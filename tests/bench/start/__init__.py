@@ -15,13 +15,12 @@ import time
 from typing import Any
 
 from tests.bench import first_image
-from tests.bench.figures import ratio, show
+from tests.bench.figures import idle_share, ratio, show
 from tests.real.product import Product, wait_until
 from tests.real.server import Server
 
 _LIMIT_S = 600
 _IDLE_S = 60
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def measure(product: Product, server: Server, runs: int) -> None:
@@ -91,9 +90,7 @@ def _memory(product: Product) -> None:
 
 def _idle(product: Product) -> None:
     process = product.answer("status")["pid"]
-    before = _cpu(process)
-    time.sleep(_IDLE_S)
-    share = (_cpu(process) - before) / _TICKS / _IDLE_S
+    share = idle_share(process, _IDLE_S)
     show(f"processor of comfyd, a zygote waits, {_IDLE_S} s", f"{share:.3%}", "goal <= 0.1 %")
 
 
@@ -111,9 +108,3 @@ def _smaps(process: int) -> dict[str, int]:
     with open(f"/proc/{process}/smaps_rollup") as file:
         lines = (line.split() for line in file)
         return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) == 3}
-
-
-def _cpu(process: int) -> int:
-    with open(f"/proc/{process}/stat") as file:
-        fields = file.read().rpartition(") ")[2].split()
-    return int(fields[11]) + int(fields[12])

@@ -86,8 +86,8 @@ def _pack(product: Product, version: str, delay_ms: int) -> str:
 @contextmanager
 def _mounted(product: Product, delay_ms: int) -> Iterator[Path]:
     """Shows the product's volume behind FUSE; prints what was asked of it."""
-    mount = product.place / "mount"
-    mount.mkdir(exist_ok=True)
+    # Another one each time: who still looks into the one before, such as a search of the disk, keeps it mounted.
+    mount = Path(tempfile.mkdtemp(prefix="mount", dir=product.place))
     command = [product.programs / "slow-volume", product.volume, mount, str(1000 * delay_ms)]
     volume = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert volume.stdin is not None and volume.stdout is not None
@@ -102,3 +102,4 @@ def _mounted(product: Product, delay_ms: int) -> Iterator[Path]:
     finally:
         volume.stdin.close()
         volume.wait(timeout=60)
+        subprocess.run(["umount", "--lazy", mount], stderr=subprocess.DEVNULL)

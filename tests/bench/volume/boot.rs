@@ -8,7 +8,7 @@
     reason = "a tool of the benchmarks, which read its output"
 )]
 
-use comfyd::boot::{Boot, StartRecord};
+use comfyd::boot::{Boot, StartRecord, Touched};
 use comfyd::config::Config;
 use comfyd::ctx::Ctx;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ async fn main() {
     let said = match args[1].as_str() {
         "record" => {
             let mut record = StartRecord::read(&dir).expect("a record");
-            record.note_touched(args[3].parse().unwrap(), &dir);
+            record.note_touched(Touched::by(args[3].parse().unwrap()), &dir);
             record.write(&dir).unwrap();
             let touched: u64 = record.touched.values().flatten().map(|part| part.length).sum();
             format!("{touched} bytes")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
-from pathlib import Path
 
-from tests.real.git import publish
 from tests.real.product import Product
 from tests.real.server import Server
 
-from ..fetch.ours import comfyui_tree
+from ..fetch.ours import publish_comfyui
 from ..figures import show
 
 _CLIENTS = 64
@@ -21,16 +18,11 @@ _PAUSE_MS = 100
 
 
 def realize(product: Product, server: Server, count: int) -> list[str]:
-    """Makes versions that differ in a variable, of a repository that stays; returns their names."""
-    repository = server.root / "git/bench/fake.git"
-    if not repository.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            tree = Path(scratch, "tree")
-            comfyui_tree(tree)
-            publish(tree, repository, branch="main", message="a ComfyUI")
+    """Makes versions that differ in a variable; returns their names."""
+    repository = publish_comfyui(server)
     names = [f"fake{number}" for number in range(count)]
     for name in names:
-        comfy = {"repo": server.url("git/bench/fake"), "ref": "main"}
+        comfy = {"repo": repository, "ref": "main"}
         product.write_spec(name, {"schema_version": 2, "comfy": comfy, "env": {"BENCH": name}})
         product.answer("warm", name)
     return names

@@ -2,6 +2,7 @@
 
 mod cache;
 mod fetch;
+mod history;
 mod hosts;
 mod lfs;
 mod names;

@@ -91,6 +91,8 @@ impl GitRemote {
         let url = format!("{}/{name}.git", self.url());
         let repository = Repository { path, url, clock: Cell::new(0) };
         repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        // As all large hosts do.
+        repository.git(&["config", "uploadpack.allowFilter", "true"]);
         repository
     }
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 
 from .connection import Connection
 from .errors import Disconnected, Failure
@@ -30,6 +31,8 @@ _BUSY = 9
 
 _LOG_LINES = 20
 
+_OF_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
 
 async def connect(settings: Settings) -> Connection:
     """Returns a connection to the daemon. Raises `Failure` when there is none and none can be started."""
@@ -42,13 +45,18 @@ async def connect(settings: Settings) -> Connection:
 
 
 async def _open(settings: Settings) -> Connection:
+    socket = settings.socket
     try:
         try:
-            return await Connection.open(settings.socket)
+            return await Connection.open(socket)
         except (FileNotFoundError, ConnectionRefusedError):
+            if settings.system_socket and os.access(settings.system_socket, os.W_OK):
+                # It is systemd's, which starts the daemon for whoever connects.
+                socket = settings.system_socket
+                return await Connection.open(socket)
             return await _Start(settings).run()
     except OSError as error:
-        raise Failure(f"failed to connect to `{settings.socket}`: {error.strerror}", kind="unavailable") from error
+        raise Failure(f"failed to connect to `{socket}`: {error.strerror}", kind="unavailable") from error
 
 
 class _Start:
@@ -90,7 +98,7 @@ class _Start:
             try:
                 child = subprocess.Popen(
                     [self._settings.program, "--background"],
-                    env=os.environ | {"COMFYD_SOCKET": str(self._settings.socket)},
+                    env=_without_service(os.environ) | {"COMFYD_SOCKET": str(self._settings.socket)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -110,6 +118,11 @@ class _Start:
 
     def _failure(self, text: str, lines: list[str] | None = None) -> Failure:
         return Failure(text, kind="unavailable", details=[*(lines or []), f"hint: its log is `{self._log}`"])
+
+
+def _without_service(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leaves out what a service manager says to the worker alone (proto/src/places.rs): the daemon is not the worker."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_SERVICE)}
 
 
 def _private(path: str, flags: int) -> int:

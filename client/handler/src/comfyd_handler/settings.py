@@ -20,6 +20,9 @@ VOLUMES = ("/runpod-volume", "/workspace")
 SOCKET_PATH_MAX = 107
 """Longest path of a socket in bytes (unix(7))."""
 
+SYSTEM_SOCKET = Path("/run/comfyd/comfyd.sock")
+"""The socket of the daemon that systemd runs for the whole machine."""
+
 MODES = ("base64", "s3", "gcs")
 """How outputs may be returned."""
 
@@ -29,6 +32,8 @@ class Settings:
     """Everything that is the same for all jobs."""
 
     socket: Path
+    system_socket: Path | None
+    """Where else a daemon may be found: nowhere when a socket was named."""
     state_dir: Path
     """Where the daemon's log goes, and jobs' files while they run."""
     program: str
@@ -56,6 +61,7 @@ class Settings:
         keys = text("BUCKET_ACCESS_KEY_ID"), text("BUCKET_SECRET_ACCESS_KEY")
         return cls(
             socket=_socket(text, state_dir),
+            system_socket=None if text("COMFYD_SOCKET") else SYSTEM_SOCKET,
             state_dir=state_dir,
             program=text("COMFYD_BIN") or "comfyd",
             volume_wait_s=_count(text, "COMFYD_VOLUME_WAIT", least=0) or 0,

@@ -13,9 +13,13 @@ use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 
+mod diff;
+mod doctor;
+mod export;
 mod hello;
 mod list;
 mod logs;
+mod new;
 mod pin;
 mod plan;
 mod prefetch;
@@ -36,6 +40,8 @@ mod warm;
 pub(super) struct Client<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) leases: &'a Leases,
+    /// Whether the client is of the daemon's own user, or root: it may read what the daemon may.
+    pub(super) is_owner: bool,
 }
 
 /// Runs the method of that name.
@@ -45,21 +51,25 @@ pub(super) async fn call(
     method: &str,
     params: Option<&RawValue>,
 ) -> Result<Box<RawValue>, RpcError> {
-    let Client { daemon, leases } = client;
+    let Client { daemon, leases, .. } = client;
     match method {
         verb::Hello::NAME => reply::<verb::Hello>(Ok(hello::hello(daemon, &read(params)?))),
         verb::Resolve::NAME => reply::<verb::Resolve>(resolve::resolve(daemon, ctx, read(params)?).await),
         verb::GetPlan::NAME => reply::<verb::GetPlan>(plan::plan(daemon, ctx, read(params)?).await),
         verb::Realize::NAME => reply::<verb::Realize>(realize::realize(daemon, ctx, read(params)?).await),
         verb::Rollback::NAME => reply::<verb::Rollback>(rollback::rollback(daemon, ctx, read(params)?).await),
+        verb::Diff::NAME => reply::<verb::Diff>(diff::diff(daemon, ctx, read(params)?).await),
         verb::Ui::NAME => reply::<verb::Ui>(ui::ui(daemon, ctx, read(params)?).await),
         verb::Test::NAME => reply::<verb::Test>(test::test(daemon, ctx, read(params)?).await),
         verb::Run::NAME => reply::<verb::Run>(run::run(daemon, ctx, read(params)?).await),
         verb::Warm::NAME => reply::<verb::Warm>(warm::warm(daemon, leases, ctx, read(params)?).await),
         verb::Release::NAME => reply::<verb::Release>(Ok(release::release(leases, &read(params)?))),
-        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, &read(params)?).await)),
+        verb::Doctor::NAME => reply::<verb::Doctor>(doctor::doctor(daemon, ctx, read(params)?).await),
+        verb::Status::NAME => reply::<verb::Status>(Ok(status::status(daemon, ctx, &read(params)?).await)),
         verb::List::NAME => reply::<verb::List>(list::list(daemon, &read(params)?)),
         verb::Show::NAME => reply::<verb::Show>(show::show(daemon, &read(params)?)),
+        verb::New::NAME => reply::<verb::New>(new::new(client, ctx, read(params)?).await),
+        verb::Export::NAME => reply::<verb::Export>(export::export(daemon, &read(params)?)),
         verb::Logs::NAME => reply::<verb::Logs>(logs::logs(daemon, &read(params)?)),
         verb::Prefetch::NAME => reply::<verb::Prefetch>(prefetch::prefetch(daemon, ctx, read(params)?).await),
         verb::Pin::NAME => reply::<verb::Pin>(pin::pin(daemon, read(params)?)),

@@ -29,11 +29,11 @@ pub(super) async fn run(daemon: &Daemon, ctx: &Ctx, params: Run) -> Result<RunAn
     };
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let work = daemon.ladder.work_on(&params.target);
-    let wanted =
-        Wanted { target: params.target, mode, address: Address::default(), purpose: Purpose::Workflow };
-    let starter = daemon.starter.clone();
-    let start: Start = Box::new(move |ctx| {
-        let (starter, wanted) = (starter.clone(), wanted.clone());
+    let (target, starter) = (params.target, daemon.starter.clone());
+    let start: Start = Box::new(move |ctx, models| {
+        let (starter, target) = (starter.clone(), target.clone());
+        let (address, purpose) = (Address::default(), Purpose::Workflow);
+        let wanted = Wanted { target, mode, address, purpose, models };
         Box::pin(async move {
             let warm = starter.warm(&ctx, wanted).await;
             let warm = warm.map_err(|error| Arc::new(error) as Arc<dyn Failure>)?;

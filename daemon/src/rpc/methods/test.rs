@@ -17,8 +17,13 @@ pub(super) async fn test(daemon: &Daemon, ctx: &Ctx, params: Test) -> Result<Tes
     let target = params.target.clone();
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let _work = daemon.ladder.work_on(&params.target);
-    let wanted =
-        Wanted { target: target.clone(), mode, address: Address::default(), purpose: Purpose::Workflow };
+    let wanted = Wanted {
+        target: target.clone(),
+        mode,
+        address: Address::default(),
+        purpose: Purpose::Workflow,
+        models: Vec::new(),
+    };
     let started = daemon.starter.start(ctx, wanted).await?;
     daemon.prefetch.note(&started.version_id, &target);
     let (present, mut checks) = present(&started.realization);

@@ -13,7 +13,8 @@ pub(super) async fn ui(daemon: &Daemon, ctx: &Ctx, params: Ui) -> Result<UiAnswe
     let target = params.target.clone();
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let _work = daemon.ladder.work_on(&params.target);
-    let wanted = Wanted { target: target.clone(), mode, address, purpose: Purpose::Lease };
+    let wanted =
+        Wanted { target: target.clone(), mode, address, purpose: Purpose::Lease, models: Vec::new() };
     let started = daemon.starter.start(ctx, wanted).await?;
     daemon.prefetch.note(&started.version_id, &target);
     Ok(UiAnswer { already_running: !started.ready.started, instance: started.ready.info })

@@ -18,8 +18,13 @@ pub(super) async fn warm(
     let target = params.target.clone();
     let mode = Mode { update: false, offline: params.offline, no_install_scripts: params.no_install_scripts };
     let work = daemon.ladder.work_on(&params.target);
-    let wanted =
-        Wanted { target: target.clone(), mode, address: Address::default(), purpose: Purpose::Lease };
+    let wanted = Wanted {
+        target: target.clone(),
+        mode,
+        address: Address::default(),
+        purpose: Purpose::Lease,
+        models: Vec::new(),
+    };
     let started = daemon.starter.warm(ctx, wanted).await?;
     daemon.prefetch.note(&started.version_id, &target);
     if started.how == Warmth::Running {

@@ -8,7 +8,7 @@ use super::error::GitError;
 use super::settings::Settings;
 use super::url::RepoUrl;
 use super::weight::{self, Unweighed};
-use crate::store::commit::{StoreError, create_dir_all, publish, staging_path, step};
+use crate::store::commit::{StagingDir, StoreError, create_dir_all, publish, staging_path, step};
 use crate::store::file_lock::FileLock;
 use crate::store::sweep::sweep;
 use gix::ObjectId;
@@ -100,6 +100,20 @@ impl Cache {
         tracing::warn!(path = %repo.path().display(), "a git cache is damaged: it is thrown away");
         self.discard(url)?;
         self.open_or_create(url)
+    }
+
+    /// Makes an empty repository that reaches its host as the caches do, and that goes with the directory that is
+    /// returned. Blocks.
+    pub(super) fn scratch(&self, url: &RepoUrl) -> Result<(StagingDir, gix::Repository), GitError> {
+        create_dir_all(&self.dir)?;
+        let dir = StagingDir::beside(&self.path(url));
+        let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
+        let made =
+            gix::ThreadSafeRepository::init_opts(dir.path(), kind, options, gix::open::Options::isolated());
+        let made = made.map_err(GitError::cache_at("create", url.shown(), dir.path()))?;
+        let mut repo = made.to_thread_local();
+        self.settings.apply(&mut repo)?;
+        Ok((dir, repo))
     }
 
     fn create(&self, url: &RepoUrl) -> Result<gix::Repository, GitError> {

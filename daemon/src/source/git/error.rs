@@ -65,6 +65,9 @@ pub enum GitError {
     /// A name or commit is not known here, and nothing may be fetched.
     #[error("`{0}` is not cached, and the network may not be used")]
     Offline(String),
+    /// The host knows no filters: a history comes with all its files, or not at all.
+    #[error("`{0}` does not tell its history without its files")]
+    NoHistory(String),
     /// The commit was expected in the object cache.
     #[error("commit `{commit}` of `{url}` is not cached")]
     NotCached {
@@ -139,6 +142,7 @@ impl GitError {
             Self::UnknownRef { .. }
             | Self::Abbreviated { .. }
             | Self::Empty(_)
+            | Self::NoHistory(_)
             | Self::UnknownCommit { .. }
             | Self::NotCached { .. } => ErrorKind::NotFound,
             Self::Offline(_) => ErrorKind::Offline,

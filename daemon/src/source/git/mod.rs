@@ -11,11 +11,14 @@ mod cache;
 mod checkout;
 mod error;
 mod fetch_lfs;
+mod history;
 mod hosts;
+mod installed;
 mod lfs;
 mod lfs_host;
 mod progress;
 mod refs;
+pub mod releases;
 mod remote;
 mod restore;
 mod settings;
@@ -26,6 +29,7 @@ mod weight;
 
 pub use checkout::Checkout;
 pub use error::{Cause, Failure, GitError};
+pub use installed::{Installed, installed};
 pub use lfs::Unfetched;
 pub use refs::ResolvedRef;
 pub use restore::{Allowed, Cleaned};
@@ -49,6 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use submodules::Submodule;
 use url::RepoUrl;
+pub use url::redact;
 
 /// How long to wait for another process that fetches into the same cache.
 const LOCK_DEADLINE: Duration = Duration::from_secs(600);
@@ -209,6 +214,24 @@ impl Git {
     ) -> Result<Option<Vec<u8>>, GitError> {
         let path = path.to_owned();
         self.with_commit(url, commit, move |cached| cached.read(&path, READ_LIMIT)).await
+    }
+
+    /// Returns how many commits lie between two: those that only the first has, and those that only the second
+    /// has. Asks the host each time, for nothing but the commits.
+    ///
+    /// # Errors
+    /// [`GitError::NoHistory`] where the host tells no history without its files.
+    pub async fn between(
+        &self,
+        ctx: &Ctx,
+        url: &str,
+        (first, second): (&CommitId, &CommitId),
+    ) -> Result<(u64, u64), GitError> {
+        let (url, commits) = (RepoUrl::parse(url)?, [first.clone(), second.clone()]);
+        let work = move |cache: &Cache, url: &RepoUrl, control: &Control| {
+            history::between(cache, url, [&commits[0], &commits[1]], control)
+        };
+        self.with_retries(ctx, &url, None, work).await
     }
 
     /// Writes the files of a cached commit and its submodules into `dest`, which must be absent or

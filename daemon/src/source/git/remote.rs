@@ -166,16 +166,23 @@ fn receive(
 }
 
 /// Connects with what gix's HTTP backend leaves out.
-fn connect<'a, 'r>(remote: &'a gix::Remote<'r>) -> Result<Connected<'a, 'r>, gix::Error> {
+pub(super) fn connect<'a, 'r>(remote: &'a gix::Remote<'r>) -> Result<Connected<'a, 'r>, gix::Error> {
     let mut connection = remote.connect(Direction::Fetch)?;
-    let Some(url) = remote.url(Direction::Fetch).map(gix::Url::to_bstring) else { return Ok(connection) };
-    let Some(mut options) = hosts::options(remote.repo(), url.as_ref())? else { return Ok(connection) };
+    if let Some(options) = options(remote)? {
+        connection.set_transport_options(Box::new(options));
+    }
+    Ok(connection)
+}
+
+/// Returns what gix's HTTP backend is to be told; none where a repository is not reached by HTTP.
+pub(super) fn options(remote: &gix::Remote<'_>) -> Result<Option<http::Options>, gix::Error> {
+    let Some(url) = remote.url(Direction::Fetch).map(gix::Url::to_bstring) else { return Ok(None) };
+    let Some(mut options) = hosts::options(remote.repo(), url.as_ref())? else { return Ok(None) };
     let reached = options.clone();
     let backend = http::reqwest::Options {
         configure_request: None,
         configure_client: Some(Box::new(move |builder| hosts::configure(&reached, builder))),
     };
     options.backend = Some(Arc::new(Mutex::new(backend)));
-    connection.set_transport_options(Box::new(options));
-    Ok(connection)
+    Ok(Some(options))
 }

@@ -161,7 +161,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    fn is(&self, mode: Mode, stat: &Stat) -> bool {
+    pub(super) fn is(&self, mode: Mode, stat: &Stat) -> bool {
         let (mine, theirs) = (self.stat.mtime, stat.mtime);
         // Network volumes keep whole seconds: a zero says nothing.
         let same_nanos = mine.nsecs == theirs.nsecs || mine.nsecs == 0 || theirs.nsecs == 0;
@@ -214,7 +214,7 @@ impl<'a> RealDirs<'a> {
 
 /// Returns whether a file that matches its entry otherwise has the very bytes of its object. What a filter
 /// or Git LFS changed has not, and is a suspect then.
-fn has_content(path: &Path, entry: &gix::index::Entry) -> bool {
+pub(super) fn has_content(path: &Path, entry: &gix::index::Entry) -> bool {
     const LIMIT: u32 = 64 << 20;
     if entry.stat.size > LIMIT {
         return false;

@@ -76,7 +76,7 @@ impl RepoUrl {
 }
 
 /// Removes what stands between `://` and `@`, wherever URLs occur in `text`.
-pub(super) fn redact(text: &str) -> String {
+pub fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

@@ -102,6 +102,11 @@ pub fn known(config: &Config, home: &Home, lock: &Lock) -> Known {
     Known { files, unwritten, warning }
 }
 
+/// Returns the index of a models directory as it was written; entries of files that are gone, too. Blocks.
+pub fn index(models_dir: &Path) -> Files {
+    read(models_dir).0
+}
+
 /// Finds a file that came from `source` and stands, sought by index and locks. Blocks.
 pub fn find(config: &Config, home: &Home, source: &str) -> Option<(RelPath, Entry)> {
     let (index, _) = read(&home.models);

@@ -17,6 +17,7 @@ mod transfer;
 mod verify;
 
 pub use error::ModelError;
+pub use hosts::own_url;
 pub use place::Place;
 pub use remote::Identity;
 use remote::Remote as _;

@@ -28,6 +28,15 @@ const NEWEST: [u64; 2] = [3, 13];
 /// What ComfyUI requires where it does not say.
 const REQUIRED: &str = ">=3.9";
 
+/// Says which CPythons versions get that ask for none: `>=3.9 up to 3.13`.
+pub fn supported() -> String {
+    up_to_newest(REQUIRED)
+}
+
+fn up_to_newest(required: impl std::fmt::Display) -> String {
+    format!("{required} up to {}.{}", NEWEST[0], NEWEST[1])
+}
+
 /// Returns `[project].requires-python` of a `pyproject.toml`.
 pub fn requires_python(pyproject: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -92,7 +101,7 @@ pub async fn find_interpreter(
     }
     let sought = match asked {
         Some(asked) => format!("`{asked}`"),
-        None => format!("CPython {specifiers} up to {}.{}", NEWEST[0], NEWEST[1]),
+        None => format!("CPython {}", up_to_newest(&specifiers)),
     };
     let mut found: Vec<String> =
         listed.iter().map(|c| format!("{} {}", c.implementation, c.version)).collect();
@@ -136,6 +145,24 @@ async fn list(ctx: &Ctx, uv: &Uv) -> Result<Vec<Candidate>, PythonError> {
     let finished = Uv::run(ctx, &command, "list the interpreters of this machine", |_| ()).await?;
     serde_json::from_str(&finished.stdout)
         .map_err(|error| PythonError::Answer { what: "list of interpreters", reason: error.to_string() })
+}
+
+/// Returns the CPythons that uv finds on this machine, the newest first, and one of each version. They are not run,
+/// and where a path leads through links is not followed.
+///
+/// # Errors
+/// When uv fails.
+pub async fn interpreters(ctx: &Ctx, uv: &Uv) -> Result<Vec<Interpreter>, PythonError> {
+    let mut listed = list(ctx, uv).await?;
+    listed.retain(Candidate::is_plain);
+    listed.sort_by_key(|candidate| std::cmp::Reverse(candidate.numbers()));
+    let found = listed.into_iter().map(|candidate| {
+        let [major, minor, _] = candidate.numbers();
+        Interpreter { version: format!("{major}.{minor}"), path: candidate.path }
+    });
+    let mut found: Vec<_> = found.collect();
+    found.dedup_by(|one, other| one.version == other.version);
+    Ok(found)
 }
 
 /// Asks a Python what it is; none when it does not run or is not CPython. Shims and virtual

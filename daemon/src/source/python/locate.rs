@@ -29,26 +29,12 @@ impl Uv {
     /// # Errors
     /// [`PythonError::NoUv`] when none of these works; it says what was tried.
     pub async fn locate(ctx: &Ctx, config: &Config) -> Result<Self, PythonError> {
-        if let Some(given) = &config.uv {
-            let uv = Self::new(given.clone(), config);
-            return match uv.unusable(ctx).await? {
-                None => Ok(uv),
-                Some(why) => Err(PythonError::NoUv(format!("COMFYD_UV is `{}`, {why}", given.display()))),
-            };
-        }
         let mut tried = Vec::new();
-        let home = config.cache_root.join("uv").join(PINNED);
-        let own = home.join("bin/uv");
-        let on_path = on_path(&config.child_env, "uv");
-        let (programs, shims): (Vec<_>, Vec<_>) = on_path.into_iter().partition(|path| is_elf(path));
-        let cached = is_executable(&own).then(|| own.clone());
-        for program in programs.into_iter().chain(cached).chain(shims) {
-            let uv = Self::new(program, config);
-            match uv.unusable(ctx).await? {
-                None => return Ok(uv),
-                Some(why) => tried.push(format!("`{}` {why}", uv.program.display())),
-            }
+        if let Some(uv) = Self::find(ctx, config, &mut tried).await? {
+            return Ok(uv);
         }
+        let home = own_home(config);
+        let own = home.join("bin/uv");
         install(ctx, config, home).await.map_err(|error| match error {
             PythonError::NoUv(why) => {
                 tried.push(why);
@@ -57,6 +43,43 @@ impl Uv {
             other => other,
         })?;
         Ok(Self::new(own, config))
+    }
+
+    /// Finds uv as [`Self::locate`] does, and installs none. What cannot be used is added to `tried`, with the
+    /// reason.
+    ///
+    /// # Errors
+    /// [`PythonError::NoUv`] when `COMFYD_UV` names one that does not work.
+    pub async fn find(
+        ctx: &Ctx,
+        config: &Config,
+        tried: &mut Vec<String>,
+    ) -> Result<Option<Self>, PythonError> {
+        if let Some(given) = &config.uv {
+            let uv = Self::new(given.clone(), config);
+            return match uv.unusable(ctx).await? {
+                None => Ok(Some(uv)),
+                Some(why) => Err(PythonError::NoUv(format!("COMFYD_UV is `{}`, {why}", given.display()))),
+            };
+        }
+        let own = own_home(config).join("bin/uv");
+        let on_path = on_path(&config.child_env, "uv");
+        let (programs, shims): (Vec<_>, Vec<_>) = on_path.into_iter().partition(|path| is_elf(path));
+        let cached = is_executable(&own).then_some(own);
+        for program in programs.into_iter().chain(cached).chain(shims) {
+            let uv = Self::new(program, config);
+            match uv.unusable(ctx).await? {
+                None => return Ok(Some(uv)),
+                Some(why) => tried.push(format!("`{}` {why}", uv.program.display())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what uv says of its version, `uv 0.13.9 (…)`; none when it does not run.
+    pub async fn version(&self, ctx: &Ctx) -> Option<String> {
+        let finished = run(ctx, &self.command(false).arg("--version"), |_| ()).await.ok()?;
+        finished.stdout.lines().next().map(str::to_owned)
     }
 
     /// Says why this uv cannot be used, where it cannot.
@@ -79,6 +102,11 @@ impl Uv {
             None => Some("which does not tell its version".to_owned()),
         })
     }
+}
+
+/// Where a uv is installed when there is none.
+fn own_home(config: &Config) -> PathBuf {
+    config.cache_root.join("uv").join(PINNED)
 }
 
 /// Reads `uv 0.13.9 (…)`.

@@ -30,13 +30,15 @@ mod venv;
 pub use bytecode::compile_bytecode;
 pub use error::PythonError;
 pub use inputs::{Contributor, Inputs, Role};
-pub use interpreter::{Interpreter, find_interpreter, python_works, repair, requires_python};
+pub use interpreter::{
+    Interpreter, find_interpreter, interpreters, python_works, repair, requires_python, supported,
+};
 pub use proof::{Proof, forget_damaged, prove};
 pub use requirements::includes;
 pub use resolve::{Request, Resolved, resolve};
 pub use said::Said;
 pub use script::{InstallScript, run_install_script};
-pub use uv::Uv;
+pub use uv::{Uv, on_path};
 pub use venv::{Build, install};
 
 /// The spec's variable that names the interpreter.

@@ -43,6 +43,11 @@ impl Uv {
         Self { program, env: environment(config) }
     }
 
+    /// Returns its program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Returns a command in uv's environment. Its working directory is `/`, so that no project's
     /// settings are found by chance.
     pub(super) fn command(&self, offline: bool) -> Command {
@@ -77,7 +82,7 @@ pub(super) fn failure(attempt: impl Into<String>, stderr: &str) -> PythonError {
 }
 
 /// Returns every executable file of this name on the PATH of `env`. Blocks for a few `stat`s.
-pub(super) fn on_path(env: &BTreeMap<String, String>, name: &str) -> Vec<PathBuf> {
+pub fn on_path(env: &BTreeMap<String, String>, name: &str) -> Vec<PathBuf> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
     dirs.map(|dir| Path::new(dir).join(name)).filter(|file| is_executable(file)).collect()

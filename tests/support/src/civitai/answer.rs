@@ -29,6 +29,9 @@ pub(super) async fn handle(
     if path.starts_with("/api/v1/") && *shared.api_is_down.lock().expect("no panic with the lock held") {
         return answer(503, &[], "");
     }
+    if path == "/api/v1/me" {
+        return shared.me(&seen);
+    }
     let host = format!("http://{}", seen.host);
     if let Some(id) = number("/api/v1/model-versions/") {
         let versions = shared.versions();
@@ -47,6 +50,16 @@ pub(super) async fn handle(
 }
 
 impl Shared {
+    fn me(&self, seen: &Seen) -> Response<Body> {
+        let tokens = self.tokens.lock().expect("no panic with the lock held");
+        let token = seen.authorization.as_deref().map(|text| text.trim_start_matches("Bearer "));
+        if token.is_some_and(|token| tokens.is_empty() || tokens.iter().any(|known| known == token)) {
+            said(200, &json!({ "id": 7, "username": "someone", "tier": "free", "status": "active" }))
+        } else {
+            said(401, &json!({ "error": "Unauthorized" }))
+        }
+    }
+
     fn model(&self, model: u64, host: &str) -> Response<Body> {
         let versions = self.versions();
         // The newest comes first.

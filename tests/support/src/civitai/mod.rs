@@ -97,6 +97,8 @@ struct Version {
 struct Shared {
     versions: Mutex<BTreeMap<u64, Version>>,
     api_is_down: Mutex<bool>,
+    /// Tokens of accounts that the API knows; any will do while there are none.
+    tokens: Mutex<Vec<String>>,
     seen: Log,
     storage: Signer,
 }
@@ -108,6 +110,7 @@ impl Civitai {
         let shared = Arc::new(Shared {
             versions: Mutex::default(),
             api_is_down: Mutex::default(),
+            tokens: Mutex::default(),
             seen: Log::default(),
             storage: storage.signer(),
         });
@@ -142,6 +145,12 @@ impl Civitai {
     pub fn refuse_times(&self, version: u64, refusal: Refusal, times: u32) {
         self.refuse(version, refusal);
         self.shared.versions().entry(version).or_default().times = Some(times);
+    }
+
+    /// Lets only these tokens be good for the API from now on.
+    pub fn tokens(&self, tokens: &[&str]) {
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        *self.shared.tokens.lock().expect("no panic with the lock held") = tokens;
     }
 
     /// Lets the API (not the downloads) answer with 503 from now on.

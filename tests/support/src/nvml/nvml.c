@@ -21,6 +21,18 @@ int nvmlSystemGetDriverVersion(char *version, unsigned length) {
     return 0;
 }
 
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    *version = 13000;
+    return 0;
+}
+
+int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {
+    (void)device;
+    *major = 7;
+    *minor = 5;
+    return 0;
+}
+
 int nvmlDeviceGetCount_v2(unsigned *count) {
     *count = GPUS;
     return 0;

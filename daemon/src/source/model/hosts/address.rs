@@ -2,6 +2,7 @@
 
 use super::bucket::{self, Store};
 use crate::config::ModelHosts;
+use crate::source::http::Owner;
 use crate::source::model::error::ModelError;
 use proto::source::{Location, ModelSource};
 use url::Url;
@@ -39,7 +40,7 @@ pub(super) fn of(source: &ModelSource, hosts: &ModelHosts) -> Result<(Site, Url)
     match source.location() {
         Location::HuggingFace { .. } => hub_file(source.location(), hosts).ok_or_else(bad),
         Location::Civitai { version_id, query } => {
-            let url = civitai_url(hosts, &format!("api/download/models/{version_id}"));
+            let url = own_url(hosts, Owner::Civitai, &format!("api/download/models/{version_id}"));
             let mut url = url.ok_or_else(bad)?;
             url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
             Ok((Site::Civitai { version_id: *version_id, query: query.clone() }, url))
@@ -58,10 +59,13 @@ pub(super) fn of(source: &ModelSource, hosts: &ModelHosts) -> Result<(Site, Url)
     }
 }
 
-/// Returns an address of Civitai's own.
-pub(super) fn civitai_url(hosts: &ModelHosts, path: &str) -> Option<Url> {
-    let endpoint = hosts.civitai_endpoint.as_deref().unwrap_or(CIVITAI);
-    Url::parse(&format!("{endpoint}/{path}")).ok()
+/// Returns an address of a site's own, or of the mirror that stands for it; none where the mirror's is no URL.
+pub fn own_url(hosts: &ModelHosts, site: Owner, path: &str) -> Option<Url> {
+    let (mirror, own) = match site {
+        Owner::HuggingFace => (&hosts.hf_endpoint, HUB),
+        Owner::Civitai => (&hosts.civitai_endpoint, CIVITAI),
+    };
+    Url::parse(&format!("{}/{path}", mirror.as_deref().unwrap_or(own))).ok()
 }
 
 fn hub_file(location: &Location, hosts: &ModelHosts) -> Option<(Site, Url)> {

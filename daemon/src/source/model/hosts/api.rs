@@ -1,9 +1,9 @@
 //! Questions to Civitai's API. It is a help, not a need: where it does not answer, the link alone has to do.
 
-use super::address::civitai_url;
+use super::address::own_url;
 use super::civitai::{Model, Version};
 use crate::ctx::Ctx;
-use crate::source::http::{Http, HttpError};
+use crate::source::http::{Http, HttpError, Owner};
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
@@ -28,7 +28,7 @@ pub(super) async fn newest_version(ctx: &Ctx, http: &Http, id: u64) -> Result<Op
 }
 
 async fn ask<T: DeserializeOwned>(ctx: &Ctx, http: &Http, path: &str) -> Result<Option<T>, HttpError> {
-    let Some(url) = civitai_url(http.hosts(), path) else { return Ok(None) };
+    let Some(url) = own_url(http.hosts(), Owner::Civitai, path) else { return Ok(None) };
     let mut response = match http.get(ctx, &url, None, HeaderMap::new()).await {
         Ok(answer) if answer.response.status().is_success() => answer.response,
         Err(error @ HttpError::Cancelled(_)) => return Err(error),

@@ -25,6 +25,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
+pub use address::own_url;
 pub(super) use answer::{link, not_a_model};
 
 use super::error::ModelError;

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
     /// All that may be used.
-    pub(super) total: u64,
+    pub total: u64,
     /// What can be had without taking it from programs.
-    pub(super) available: u64,
+    pub available: u64,
 }
 
 impl Memory {
     /// Takes a look; none where the system does not tell. Blocks shortly.
-    pub(super) fn look() -> Option<Self> {
+    pub fn look() -> Option<Self> {
         let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let machine = machine(&meminfo)?;
@@ -22,7 +22,7 @@ impl Memory {
     }
 
     /// Tells whether so little is left that what can be made anew is to go.
-    pub(super) fn is_short(self) -> bool {
+    pub fn is_short(self) -> bool {
         self.available < self.total / 20
     }
 

@@ -1,0 +1,103 @@
+//! The GPUs as `nvidia-smi` tells of them, for a comfyd that cannot load the driver's library: one that is linked
+//! statically has no loader. The driver brings both, and so does NVIDIA's container toolkit (`utility`).
+
+use super::Gpu;
+use crate::ctx::Ctx;
+use crate::process::{self, Command, ProcessError};
+use std::collections::BTreeMap;
+use std::io;
+
+/// What is asked for of each GPU, in the order of [`gpu`]'s fields; memory comes in MiB.
+const GPUS: &str = "--query-gpu=index,uuid,name,memory.total,memory.free";
+
+/// What is asked for of each process; where the driver tells nobody's memory it writes `[N/A]`.
+const PROCESSES: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
+
+/// Asks for all GPUs; none where there is no such program. It takes tens of milliseconds, and a second or two
+/// where nothing else keeps the driver loaded. Dropping the future ends the program.
+pub(super) async fn look(env: &BTreeMap<String, String>) -> Option<Vec<Gpu>> {
+    let gpus = ask(env, GPUS).await?;
+    let mut gpus: Vec<Gpu> = gpus.lines().filter_map(gpu).collect();
+    if !gpus.is_empty() {
+        for (uuid, pid, bytes) in ask(env, PROCESSES).await?.lines().filter_map(used) {
+            if let Some(gpu) = gpus.iter_mut().find(|gpu| gpu.uuid == uuid) {
+                gpu.used_by.insert(pid, bytes);
+            }
+        }
+    }
+    Some(gpus)
+}
+
+async fn ask(env: &BTreeMap<String, String>, query: &str) -> Option<String> {
+    let command =
+        Command::new("nvidia-smi", env.clone()).arg(query).arg("--format=csv,noheader,nounits").alone();
+    match process::run(&Ctx::new(), &command, |_| ()).await {
+        Ok(ended) if ended.status.success() => Some(ended.stdout),
+        Ok(ended) => {
+            // It writes what is wrong with the driver to either stream.
+            tracing::warn!(status = %ended.status, "nvidia-smi: {}{}", ended.stdout.trim(), ended.stderr.trim());
+            Some(String::new())
+        }
+        Err(ProcessError::Spawn { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(%error, "no GPUs are known");
+            Some(String::new())
+        }
+    }
+}
+
+fn gpu(line: &str) -> Option<Gpu> {
+    let (index, rest) = line.split_once(", ")?;
+    let (uuid, rest) = rest.split_once(", ")?;
+    // From the end: a name may hold anything.
+    let (rest, free) = rest.rsplit_once(", ")?;
+    let (name, total) = rest.rsplit_once(", ")?;
+    Some(Gpu {
+        index: index.trim().parse().ok()?,
+        uuid: uuid.to_owned(),
+        name: name.to_owned(),
+        total: bytes(total)?,
+        free: bytes(free)?,
+        used_by: BTreeMap::new(),
+    })
+}
+
+fn used(line: &str) -> Option<(&str, u32, u64)> {
+    let (uuid, rest) = line.split_once(", ")?;
+    let (pid, used) = rest.split_once(", ")?;
+    Some((uuid, pid.parse().ok()?, bytes(used)?))
+}
+
+fn bytes(mib: &str) -> Option<u64> {
+    mib.trim().parse::<u64>().ok()?.checked_mul(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_prints_is_read() {
+        let read = gpu("1, GPU-5a1f, NVIDIA RTX 4090, 24 GB, 24564, 23900").unwrap();
+        assert_eq!((read.index, &*read.uuid, &*read.name), (1, "GPU-5a1f", "NVIDIA RTX 4090, 24 GB"));
+        assert_eq!((read.total, read.free), (24564 << 20, 23900 << 20));
+        assert_eq!(used("GPU-5a1f, 4711, 512"), Some(("GPU-5a1f", 4711, 512 << 20)));
+    }
+
+    #[test]
+    fn what_is_not_told_is_left_out() {
+        for line in [
+            "",
+            "0",
+            "0, GPU-1, T4",
+            "x, GPU-1, T4, 1, 1",
+            "0, GPU-1, T4, [N/A], 1",
+            "0, G, T, 1, 99999999999999999999",
+        ] {
+            assert!(gpu(line).is_none(), "{line}");
+        }
+        for line in ["", "GPU-1, 7", "GPU-1, 7, [N/A]", "GPU-1, [Insufficient Permissions], 3"] {
+            assert_eq!(used(line), None, "{line}");
+        }
+    }
+}

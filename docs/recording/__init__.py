@@ -1,0 +1,1 @@
+"""The recording in the README; see `__main__`."""

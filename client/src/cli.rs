@@ -3,7 +3,8 @@
 use crate::completion;
 use crate::failure::Failure;
 use crate::verbs::{
-    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show,
+    shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;
@@ -82,7 +83,7 @@ pub enum Verb {
     Show(show::Args),
     /// Write a version for other programs: as a snapshot of ComfyUI-Manager
     Export(export::Args),
-    /// Tell what differs between two versions, or since the generation before
+    /// Compare two versions, or one with its generation before
     Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),

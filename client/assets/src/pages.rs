@@ -36,7 +36,9 @@ pub fn all() -> io::Result<Vec<Page>> {
     comfyctl.build();
     let mut pages = vec![page(&comfyctl, "1", &after_comfyctl())?];
     verbs(&comfyctl, &mut pages)?;
-    pages.push(page(&comfyd::cli::Args::command(), "8", &after_comfyd())?);
+    let mut comfyd = comfyd::cli::Args::command();
+    comfyd.build();
+    pages.push(page(&comfyd, "8", &after_comfyd())?);
     pages.push(format_page::page()?);
     Ok(pages)
 }

@@ -51,6 +51,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// Whether a service manager wants to hear how it goes (`NOTIFY_SOCKET`).
+    pub is_service: bool,
     /// `COMFYD_GROUP`: whose members may use the daemon too.
     pub group: Option<UserGroup>,
     /// Use only what is cached.
@@ -171,6 +173,7 @@ impl Config {
             wheels_dir: path("COMFY_WHEELS_DIR")?
                 .or_else(|| Some(PathBuf::from("/wheels")))
                 .filter(|dir| dir.is_dir()),
+            is_service: places::text(get, "NOTIFY_SOCKET").is_some(),
             group: places::text(get, "COMFYD_GROUP").map(|text| UserGroup::find(&text)).transpose()?,
             offline: places::flag(get, "COMFY_OFFLINE"),
             no_install_scripts: places::flag(get, "COMFYD_NO_INSTALL_SCRIPTS"),

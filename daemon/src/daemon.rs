@@ -11,7 +11,7 @@ use crate::realize::job::Jobs;
 use crate::realize::{self, InUse};
 use crate::rpc::{self, ControlSocket, Life, ListenError, RpcServer};
 use crate::run::Workflows;
-use crate::service::{self, Service};
+use crate::service::{Manager, Service};
 use crate::signals;
 use crate::source::Sources;
 use crate::start::Starter;
@@ -71,7 +71,11 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When it cannot begin. [`ListenError::AlreadyRunning`] is how a second daemon ends.
-pub async fn run(config: Config, service: Service, stop: CancellationToken) -> Result<(), DaemonError> {
+pub async fn run(
+    config: Config,
+    (service, manager): (Service, Manager),
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     // Held for life, and taken before the socket is touched: a second daemon never takes the first one's.
     create_dir_all(&config.state_dir)?;
@@ -121,19 +125,19 @@ pub async fn run(config: Config, service: Service, stop: CancellationToken) -> R
     let socket = ControlSocket::listen(life, service.socket, config.group.clone())?;
     let server = RpcServer::new(Arc::clone(&daemon), work.clone(), open_files);
     tracing::info!(socket = %config.socket.display(), "serving");
-    tasks.spawn(tell_service(Arc::clone(&daemon), service.watchdog));
+    tasks.spawn(keep_telling(manager.clone(), service.watchdog, Arc::clone(&daemon)));
     let closed = server.serve(socket, &stop).await;
 
     tracing::info!("stopping");
     // What is under way is cancelled and answers its callers; partial work is found again later.
     work.cancel();
-    bounded("workflows", daemon.workflows.ended()).await;
-    bounded("realizes", daemon.jobs.ended()).await;
-    bounded("ComfyUI processes", daemon.supervisor.shutdown()).await;
-    bounded("reading ahead", boot.shutdown()).await;
-    bounded("connections", server.ended()).await;
+    bounded(&manager, "workflows", daemon.workflows.ended()).await;
+    bounded(&manager, "realizes", daemon.jobs.ended()).await;
+    bounded(&manager, "ComfyUI processes", daemon.supervisor.shutdown()).await;
+    bounded(&manager, "reading ahead", boot.shutdown()).await;
+    bounded(&manager, "connections", server.ended()).await;
     tasks.close();
-    bounded("signal handlers", tasks.wait()).await;
+    bounded(&manager, "signal handlers", tasks.wait()).await;
     closed.remove();
     Ok(())
 }
@@ -171,8 +175,8 @@ fn supervisor(config: &Config, boot: Boot) -> Supervisor {
 /// Tells the service manager that clients are served; then, more often than its watchdog asks for, that the daemon
 /// lives, for as long as a client would be answered and no lock of the rooms is held for ever. Ends when the daemon
 /// is asked to stop.
-async fn tell_service(daemon: Arc<Daemon>, watchdog: Option<Duration>) {
-    service::ready();
+async fn keep_telling(manager: Manager, watchdog: Option<Duration>, daemon: Arc<Daemon>) {
+    manager.ready();
     let Some(within) = watchdog else { return };
     // A pause and an answer that takes its time: two thirds of what it waits for.
     let part = within / 3;
@@ -180,7 +184,7 @@ async fn tell_service(daemon: Arc<Daemon>, watchdog: Option<Duration>) {
         if tokio::time::timeout(part, rpc::answers(&daemon.config.socket)).await == Ok(true) {
             let instances = daemon.supervisor.instances().len();
             let (realizes, workflows) = (daemon.jobs.list().len(), daemon.workflows.list().len());
-            service::alive(&format!(
+            manager.alive(&format!(
                 "serving: {instances} ComfyUI processes, {realizes} realizes, {workflows} workflows"
             ));
         } else {
@@ -191,8 +195,8 @@ async fn tell_service(daemon: Arc<Daemon>, watchdog: Option<Duration>) {
     }
 }
 
-async fn bounded(what: &str, step: impl Future<Output = ()>) {
-    service::stopping(what, STOP_STEP);
+async fn bounded(manager: &Manager, what: &str, step: impl Future<Output = ()>) {
+    manager.stopping(what, STOP_STEP);
     if tokio::time::timeout(STOP_STEP, step).await.is_err() {
         tracing::warn!("{what} did not end within {} s; leaving them behind", STOP_STEP.as_secs());
     }

@@ -7,7 +7,7 @@ use comfyd::daemon::{self, DaemonError};
 use comfyd::error::chain;
 use comfyd::process::{is_first, stand_in_front};
 use comfyd::rpc::ListenError;
-use comfyd::service::{Passed, Service};
+use comfyd::service::{Manager, Passed, Service};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -57,8 +57,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     // In this order: it changes the environment, which only a process of one thread may do.
     let service = Service::take()?;
     let config = Config::from_env(service.socket.as_ref().map(Passed::path))?;
+    let manager = Manager::new(config.is_service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(daemon::run(config, service, CancellationToken::new()))?;
+    runtime.block_on(daemon::run(config, (service, manager), CancellationToken::new()))?;
     // A thread that is stuck in a system call must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     Ok(())

@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 /// How much longer than a step of the stop the service manager is asked to wait for it.
@@ -80,25 +81,55 @@ impl From<Passed> for OwnedFd {
     }
 }
 
-/// Says that clients are served. As all that is said here, it blocks for a moment at most.
-pub fn ready() {
-    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
-}
+/// Who is told how it goes: nobody where there is no service manager. Copies speak to the same one.
+///
+/// A thread of its own does the talking, since a message waits while the other side does not read, as at the end of
+/// a machine's shutdown: that must not hold up the daemon.
+#[derive(Debug, Clone)]
+pub struct Manager(Option<Sender<String>>);
 
-/// Says that the daemon lives, and in a few words what it does.
-pub fn alive(status: &str) {
-    tell(&[NotifyState::Watchdog, NotifyState::Status(status)]);
-}
+impl Manager {
+    /// Returns the service manager, if there is one.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn new(is_there: bool) -> std::io::Result<Self> {
+        if !is_there {
+            return Ok(Self(None));
+        }
+        let (sender, messages) = channel::<String>();
+        let speak = move || {
+            while let Ok(text) = messages.recv() {
+                if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&text)]) {
+                    tracing::warn!(%error, "failed to tell the service manager how it goes");
+                }
+            }
+        };
+        std::thread::Builder::new().name("service".to_owned()).spawn(speak)?;
+        Ok(Self(Some(sender)))
+    }
 
-/// Says that the daemon stops and has come to a step that may take so long.
-pub fn stopping(step: &str, limit: Duration) {
-    let limit = u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX);
-    let status = format!("stopping: {step}");
-    tell(&[NotifyState::Stopping, NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(limit)]);
-}
+    /// Says that clients are served.
+    pub fn ready(&self) {
+        self.tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    }
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "failed to tell the service manager how it goes");
+    /// Says that the daemon lives, and in a few words what it does.
+    pub fn alive(&self, status: &str) {
+        self.tell(&[NotifyState::Watchdog, NotifyState::Status(status)]);
+    }
+
+    /// Says that the daemon stops and has come to a step that may take so long.
+    pub fn stopping(&self, step: &str, limit: Duration) {
+        let limit = u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX);
+        let status = format!("stopping: {step}");
+        let extend = NotifyState::ExtendTimeoutUsec(limit);
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(&status), extend]);
+    }
+
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+        // The thread lives for as long as there is a sender.
+        self.0.iter().for_each(|sender| sender.send(lines.join("\n")).unwrap_or_default());
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use support::TestEnv;
 use support::env::Ended;
 use support::process::{PATIENCE, eventually, kill};
@@ -104,6 +105,23 @@ fn who_cannot_serve_clients_does_not_say_that_it_lives() {
     assert!(manager.next().starts_with("WATCHDOG=1\n"));
     kill(daemon.id(), "TERM");
     assert!(daemon.wait().unwrap().success());
+}
+
+/// A message to a service manager waits while it reads none, as at the end of a machine's shutdown.
+#[test]
+fn a_service_manager_that_does_not_listen_holds_nobody_up() {
+    let env = machine();
+    let manager = Listener::new(&env);
+    let mut daemon = under_a_manager(&env, &manager);
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    // As many as the kernel keeps for one who does not read (unix(7)).
+    eventually("no message more can be left", || other.send_to(b"X=1", &manager.path).is_err());
+    assert_eq!(env.comfyctl(&["status", "--no-start"]).status, Some(0));
+    kill(daemon.id(), "TERM");
+    let begun = Instant::now();
+    assert!(daemon.wait().unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]

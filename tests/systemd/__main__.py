@@ -42,9 +42,9 @@ def main() -> int:
 
 def _play(root: Path, place: Path, packages: list[Path]) -> int:
     (served := place / "served").mkdir()
-    uv = CHECKOUT / ".tools/uv/bin"
+    shown = {"packages": place, "uv": CHECKOUT / ".tools/uv/bin"}
     passed = 0
-    with Server(served) as server, Container(root, place, packages=place, uv=uv) as container:
+    with Server(served) as server, Container(root, place, **shown) as container:
         steps = Scenario(Machine(container, server), *packages).steps()
         for step in steps:
             started = time.monotonic()

@@ -56,12 +56,9 @@ class Container:
 
     def start(self, *command: str, user: str = "root") -> subprocess.Popen[str]:
         """Starts a command there; standard error goes where standard output does."""
-        who = []
-        environment = dict(_ENVIRONMENT)
-        if user != "root":
-            who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-            environment["HOME"] = f"/home/{user}"
-        spelt = [f"{name}={value}" for name, value in environment.items()]
+        home = "/root" if user == "root" else f"/home/{user}"
+        spelt = [f"{name}={value}" for name, value in (_ENVIRONMENT | {"HOME": home}).items()]
+        who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return subprocess.Popen(
             ["nsenter", f"--target={self._leader()}", "--all", "--wdns=/", "env", "-i", *spelt, *who, *command],
             stdin=subprocess.PIPE,
@@ -95,7 +92,7 @@ class Container:
 
     def journal(self) -> str:
         """Returns the newest lines of the log."""
-        return self.run("journalctl", "--no-pager", "--lines=120", status=None)
+        return self.run("journalctl", "--boot", "--no-pager", "--lines=60", status=None)
 
     def _is_up(self) -> bool:
         if self._nspawn.poll() is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,6 @@ MEMBER, STRANGER, LONER = "alice", "mallory", "bob"
 
 SOCKET = "/run/comfyd/comfyd.sock"
 HOME = "/var/lib/comfyd"
-
-SETTINGS = """
-COMFYD_UV=/mnt/uv/uv
-COMFYD_PREFETCH=off
-UV_NO_CONFIG=1
-"""
-"""Of the daemon: what a machine without a package index needs, and nothing that it does by itself."""
 
 _DROP_IN = """
 [Service]
@@ -51,6 +45,7 @@ class Machine:
     def __init__(self, container: Container, server: Server) -> None:
         self.container = container
         self.server = server
+        self.settings = f"COMFYD_UV=/mnt/uv/uv\nCOMFYD_PREFETCH=off\nUV_DEFAULT_INDEX={server.url('simple')}\n"
         for user in (MEMBER, STRANGER, LONER):
             container.run("useradd", "--create-home", user)
         container.run("mkdir", "-p", "/etc/systemd/system/comfyd.service.d")
@@ -65,7 +60,11 @@ class Machine:
         self.container.run("tee", path, user=user, stdin=text)
 
     def publish(self) -> None:
-        """Makes the repositories of a ComfyUI and of a custom node that waits at a gate."""
+        """Makes the repositories of a ComfyUI and of a custom node that waits at a gate, and an index of packages:
+        its directories, with what each environment of comfyd holds anyway."""
+        wheels = self.server.root / "simple/pip"
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(wheels)]
+        subprocess.run([sys.executable, "-m", "pip", "download", *options, "pip"], check=True, stdin=subprocess.DEVNULL)
         with tempfile.TemporaryDirectory() as scratch:
             comfyui_tree(tree := Path(scratch, "ComfyUI"))
             publish(tree, self.server.root / "git/ComfyUI.git", branch="main", message="a ComfyUI")
@@ -82,15 +81,11 @@ class Machine:
 
     def comfyctl(self, *arguments: str, user: str = MEMBER) -> Any:
         """Runs comfyctl with `--json`, which must succeed; returns the document that it printed."""
-        text = self.container.run("comfyctl", *arguments, "--json", user=user)
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise Failed(f"`comfyctl {' '.join(arguments)} --json` printed:\n{text}") from error
+        return _document(self.container.run("comfyctl", *arguments, "--json", user=user))
 
     def refused(self, *arguments: str, user: str, status: int) -> dict[str, Any]:
         """Runs comfyctl with `--json`, which must end with this status; returns the error that it printed."""
-        return json.loads(self.container.run("comfyctl", *arguments, "--json", user=user, status=status))["error"]
+        return _document(self.container.run("comfyctl", *arguments, "--json", user=user, status=status))["error"]
 
     def start_comfyctl(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts comfyctl as a member of the group."""
@@ -107,10 +102,18 @@ class Machine:
 
     def signal(self, signal: str) -> None:
         """Sends a signal to the daemon, and to nobody else."""
-        self.container.run("kill", f"-{signal}", str(self.daemon()))
+        self.container.run("systemctl", "kill", "--kill-who=main", f"--signal={signal}", "comfyd.service")
 
     def await_restart(self, before: int) -> int:
         """Returns the daemon that systemd starts in the place of another one."""
         active = lambda: self.container.property("ActiveState") == "active" and self.daemon() not in (0, before)  # noqa: E731
         self.container.wait(active, "another daemon in the place of the one that ended")
         return self.daemon()
+
+
+def _document(text: str) -> Any:
+    """Reads the one document that comfyctl prints; what it tells meanwhile stands before it."""
+    try:
+        return json.loads(text.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise Failed(f"comfyctl printed no document:\n{text}") from error

@@ -20,7 +20,7 @@ def build(programs: Path, place: Path, version: str) -> Path:
         for program in ("comfyd", "comfyctl"):
             subprocess.run(["strip", "-o", release / program, programs / program], check=True)
     package = place / f"comfyd_{version}.deb"
-    options = ["--no-build", "--no-strip", "--fast", "--compress-type=gz", "--locked", "--offline"]
+    options = ["--quiet", "--no-build", "--no-strip", "--fast", "--compress-type=gz", "--compress-system", "--locked", "--offline"]
     subprocess.run(
         [_CARGO_DEB, "--package=comfyd", *options, f"--deb-version={version}", f"--output={package}"],
         cwd=CHECKOUT,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .machine import HOME, LONER, MEMBER, SETTINGS, SOCKET, STRANGER, Machine
+from .machine import HOME, LONER, MEMBER, SOCKET, STRANGER, Machine
 
 _REFUSED, _UNAVAILABLE = 7, 17
 """Exit statuses of comfyctl (client/README.md)."""
@@ -56,13 +57,14 @@ class Scenario:
             found = self.container.run("stat", "--format=%U:%G %a", path).strip()
             assert found == expected, f"`{path}` is {found}"
         self.container.run("usermod", "--append", "--groups=comfyd", MEMBER)
-        self.machine.write(_ENVIRONMENT, SETTINGS)
+        self.machine.write(_ENVIRONMENT, self.machine.settings)
 
     def units(self) -> None:
         """systemd finds no fault with the units, and little that is exposed"""
-        for scope, directory in (("--system", "system"), ("--user", "user")):
-            units = [f"/usr/lib/systemd/{directory}/comfyd.{kind}" for kind in ("service", "socket")]
-            said = self.container.run("systemd-analyze", "verify", "--man=no", scope, *units)
+        for scope in ("system", "user"):
+            units = [f"/usr/lib/systemd/{scope}/comfyd.{kind}" for kind in ("service", "socket")]
+            verify = ("env", "XDG_RUNTIME_DIR=/tmp", "systemd-analyze", "verify")
+            said = self.container.run(*verify, "--man=no", f"--{scope}", *units)
             assert not said.strip(), said
         threshold = f"--threshold={_MAX_EXPOSURE}"
         self.container.run("systemd-analyze", "security", "--offline=yes", "--no-pager", threshold, "comfyd.service")
@@ -121,8 +123,8 @@ class Scenario:
         said, _ = client.communicate(timeout=60)
         assert client.returncode not in (0, None), said
         assert self.machine.daemon() not in (0, before)
-        # Everything that a host had to give is here: from now on nobody answers at the spec's links.
-        self.machine.server.stop()
+        # What git had to give is here: from now on nothing is at the spec's links.
+        shutil.rmtree(self.machine.server.root / "git")
         self.machine.write(f"{HOME}/open", "", user="comfyd")
         assert self.machine.comfyctl("realize", "gated")["outcome"] == "realized"
 
@@ -136,7 +138,7 @@ class Scenario:
         assert after == self.machine.daemon() != before
         program = self.container.run("readlink", f"/proc/{after}/exe").strip()
         assert program == "/usr/bin/comfyd", f"the daemon is still `{program}`"
-        assert self.container.run("cat", _ENVIRONMENT) == SETTINGS
+        assert self.container.run("cat", _ENVIRONMENT) == self.machine.settings
         assert self.machine.comfyctl("realize", "plain")["outcome"] == "ready"
 
     def stop(self) -> None:

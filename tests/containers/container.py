@@ -45,7 +45,7 @@ mount --rbind /sys sys
 # What this machine's user has there is none of the container's business.
 for own in root/.local root/.cache root/.comfy-cache root/.ssh; do
     mkdir -p "$own"
-    mount -t tmpfs home "$own"
+    mount -t tmpfs -o mode=700 home "$own"
 done
 while [ "$1" != -- ]; do
     mkdir -p ".$1"

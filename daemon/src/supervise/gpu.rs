@@ -139,15 +139,11 @@ impl Gpus {
             Source::Driver(nvidia) => nvidia.library().map(|nvml| driver(nvml, visible.as_deref())),
             Source::Table(_) => None,
         });
-        match in_time(by_library).await {
-            Some(told) => {
-                told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
-            }
-            None => {
-                let gpus = self.look().await;
-                in_time(smi::driver(&nvidia.env, gpus)).await
-            }
+        if let Some(told) = in_time(by_library).await {
+            return told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok();
         }
+        let gpus = self.look().await;
+        in_time(smi::driver(&nvidia.env, gpus)).await
     }
 
     fn chosen(&self, all: Vec<Gpu>) -> Vec<Gpu> {

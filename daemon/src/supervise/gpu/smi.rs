@@ -35,9 +35,12 @@ pub(super) async fn look(env: &BTreeMap<String, String>) -> Option<Vec<Gpu>> {
 pub(super) async fn driver(env: &BTreeMap<String, String>, gpus: Vec<Gpu>) -> Option<Driver> {
     let (table, page) = tokio::join!(ask(env, DRIVER), run(env, &[]));
     let table = table?;
-    let told: BTreeMap<&str, (&str, (u32, u32))> = table.lines().filter_map(capability).collect();
-    let version = told.values().next()?.0.to_owned();
-    let gpus = gpus.into_iter().filter_map(|gpu| Some((gpu.name, told.get(gpu.uuid.as_str())?.1)));
+    let told: Vec<Told<'_>> = table.lines().filter_map(capability).collect();
+    let version = told.first()?.version.to_owned();
+    let gpus = gpus.into_iter().filter_map(|gpu| {
+        let told = told.iter().find(|told| told.uuid == gpu.uuid)?;
+        Some((gpu.name, told.capability))
+    });
     Some(Driver { version, cuda: cuda(&page?)?, gpus: gpus.collect() })
 }
 
@@ -78,10 +81,18 @@ fn gpu(line: &str) -> Option<Gpu> {
     })
 }
 
-fn capability(line: &str) -> Option<(&str, (&str, (u32, u32)))> {
+/// What is told of the driver with a GPU.
+#[derive(Debug, PartialEq, Eq)]
+struct Told<'a> {
+    uuid: &'a str,
+    version: &'a str,
+    capability: (u32, u32),
+}
+
+fn capability(line: &str) -> Option<Told<'_>> {
     let (uuid, rest) = line.split_once(", ")?;
     let (version, capability) = rest.split_once(", ")?;
-    Some((uuid, (version, pair(capability.trim())?)))
+    Some(Told { uuid, version, capability: pair(capability.trim())? })
 }
 
 /// Finds `CUDA Version: 13.0` on the page that it prints when it is asked for nothing.
@@ -115,7 +126,10 @@ mod tests {
         assert_eq!((read.index, &*read.uuid, &*read.name), (1, "GPU-5a1f", "NVIDIA RTX 4090, 24 GB"));
         assert_eq!((read.total, read.free), (24564 << 20, 23900 << 20));
         assert_eq!(used("GPU-5a1f, 4711, 512"), Some(("GPU-5a1f", 4711, 512 << 20)));
-        assert_eq!(capability("GPU-5a1f, 580.65.06, 8.9"), Some(("GPU-5a1f", ("580.65.06", (8, 9)))));
+        assert_eq!(
+            capability("GPU-5a1f, 580.65.06, 8.9"),
+            Some(Told { uuid: "GPU-5a1f", version: "580.65.06", capability: (8, 9) })
+        );
         let head = "| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA Version: 13.0     |";
         assert_eq!(cuda(head), Some((13, 0)));
     }

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod error;
 pub mod failpoint;
 pub mod import;
+pub mod mounts;
 pub mod prefetch;
 pub mod process;
 pub mod realize;

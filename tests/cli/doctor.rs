@@ -1,6 +1,7 @@
 //! `doctor`: what it finds on machines that lack something, how it looks, and that it leaves nothing behind.
 
 use crate::client::{comfyctl, machine, run, with};
+use crate::gpus::add_nvidia_smi;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -190,9 +191,21 @@ fn each_locks_torch_is_held_against_the_driver() {
     let library = env.path("driver");
     nvml::build(&library);
     env.set("LD_LIBRARY_PATH", library.to_str().unwrap());
-    write_lock(&env, "runs", "2.8.0+cu128", "3.99");
-    write_lock(&env, "too-new", "9.0.0+cu140", "3.99");
-    let (_, findings) = doctor(&env, &["--quick"]);
+    judges_torches(&env);
+}
+
+#[test]
+fn nvidia_smi_tells_as_much_of_the_driver() {
+    let mut env = offline();
+    add_nvidia_smi(&mut env);
+    judges_torches(&env);
+}
+
+/// Looks at a machine that has two GPUs of Turing, and a driver for CUDA 13.0.
+fn judges_torches(env: &TestEnv) {
+    write_lock(env, "runs", "2.8.0+cu128", "3.99");
+    write_lock(env, "too-new", "9.0.0+cu140", "3.99");
+    let (_, findings) = doctor(env, &["--quick"]);
     let (verdicts, said) = about(&findings, "GPU");
     assert!(verdicts == ["ok"] && said.contains("2 x Tesla T4; driver 580.65.06, up to CUDA 13.0"), "{said}");
     let (verdicts, said) = about(&findings, "torch");

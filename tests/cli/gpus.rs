@@ -54,20 +54,30 @@ case $1 in
     echo '1, GPU-1-5a, Tesla T4, 16384, 13312' ;;
 --query-compute-apps=gpu_uuid,pid,used_memory)
     echo 'GPU-0-5a, 4711, [N/A]' ;;
+--query-gpu=uuid,driver_version,compute_cap)
+    echo 'GPU-0-5a, 580.65.06, 7.5'
+    echo 'GPU-1-5a, 580.65.06, 7.5' ;;
+'')
+    echo '| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA Version: 13.0     |' ;;
 *)
     exit 1 ;;
 esac
 ";
 
-#[test]
-fn where_the_library_cannot_be_loaded_nvidia_smi_tells_of_the_same_gpus() {
-    let mut env = machine();
+/// Puts `nvidia-smi` on the machine's PATH.
+pub(crate) fn add_nvidia_smi(env: &mut TestEnv) {
     let program = env.path("driver/nvidia-smi");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::write(&program, NVIDIA_SMI).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", env.path("driver").display(), plain_path());
     env.set("PATH", &path);
+}
+
+#[test]
+fn where_the_library_cannot_be_loaded_nvidia_smi_tells_of_the_same_gpus() {
+    let mut env = machine();
+    add_nvidia_smi(&mut env);
     env.write_spec("a", &env.spec());
     assert_eq!(warm(&env, "a").0, json!({ "kind": "gpu", "index": 1 }));
     let gpus = &env.json(&["status"])["gpus"];

@@ -3,8 +3,8 @@
 //! What is measured is what a boot does fifty thousand times: opening a file that nobody has looked at before, and
 //! reading a little of it. The same on the local disk tells what could be gained.
 
+use crate::mounts::Mount;
 use crate::store::commit::{StoreError, create_dir_all, staging_path};
-use crate::store::mounts::Mount;
 use crate::store::{owner, read_json, write_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@
 //! for it to listen, for so much longer.
 
 use super::{ConfigError, count};
+use crate::mounts::Mount;
 use proto::places::{self, VOLUME_WAIT, VOLUMES};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,29 +65,11 @@ fn is_mounted(place: &Path) -> bool {
     // A look into a directory mounts what is to be mounted by the first look; a look at its metadata does not
     // (stat(2), `AT_NO_AUTOMOUNT`).
     let Ok(place) = std::fs::read_dir(place).and_then(|_| place.canonicalize()) else { return false };
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mount_of(&table, &place)
-        .is_some_and(|mount| mount == place || VOLUMES.iter().any(|volume| mount == Path::new(volume)))
-}
-
-/// Returns the mount point that a path lies on, by the lines of `/proc/self/mountinfo` (proc_pid_mountinfo(5)); none
-/// where the mount is yet to be made (autofs).
-fn mount_of(table: &str, path: &Path) -> Option<PathBuf> {
-    let mounts = table.lines().filter_map(|line| {
-        let (mount, device) = line.split_once(" - ")?;
-        let point = PathBuf::from(unescaped(mount.split(' ').nth(4)?));
-        path.starts_with(&point).then_some((point, device.starts_with("autofs ")))
-    });
-    // The deepest one, and of several at one place the one that was made last.
-    let (point, is_yet_to_be_made) = mounts.max_by_key(|(point, _)| point.components().count())?;
-    (!is_yet_to_be_made).then_some(point)
-}
-
-/// Puts back what the table spells in octal: blanks, tabs, line feeds and backslashes.
-fn unescaped(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .into_iter()
-        .fold(text.to_owned(), |text, (spelt, meant)| text.replace(spelt, meant))
+    // An automount point that nobody has looked at yet is a mount of its own kind.
+    let mount = Mount::of(&place).ok().flatten().filter(|mount| mount.kind != "autofs");
+    mount.is_some_and(|mount| {
+        mount.point == place || VOLUMES.iter().any(|volume| mount.point == Path::new(volume))
+    })
 }
 
 fn is_writable_dir(path: &Path) -> bool {
@@ -96,33 +79,6 @@ fn is_writable_dir(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: &str = "\
-20 1 0:40 / / rw,relatime - overlay overlay rw,lowerdir=/l
-21 20 0:41 / /proc rw - proc proc rw
-30 20 0:50 / /workspace rw,relatime shared:7 - fuse mfs#host:9421 rw
-31 20 0:51 / /auto rw - autofs systemd-1 rw,fd=30
-32 20 0:52 / /late rw - autofs systemd-1 rw,fd=31
-33 32 0:53 / /late rw - nfs4 server:/x rw
-34 20 8:1 /a /with\\040blank rw - ext4 /dev/sda1 rw
-short
-";
-
-    #[test]
-    fn a_path_lies_on_the_deepest_mount_above_it() {
-        for (path, mount) in [
-            ("/workspace", Some("/workspace")),
-            ("/workspace/comfy", Some("/workspace")),
-            ("/workspaces", Some("/")),
-            ("/data", Some("/")),
-            ("/auto", None),
-            ("/late", Some("/late")),
-            ("/with blank/x", Some("/with blank")),
-        ] {
-            assert_eq!(mount_of(TABLE, Path::new(path)).as_deref(), mount.map(Path::new), "{path}");
-        }
-        assert_eq!(mount_of("", Path::new("/workspace")), None);
-    }
 
     #[test]
     fn what_is_no_mount_is_not_waited_for_longer_than_asked() {

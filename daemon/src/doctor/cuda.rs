@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn what_a_torch_was_built_for_is_in_its_version_or_in_what_it_brings() {
-        let table: [(&[(&str, &str)], Option<Built>); 9] = [
+        type Row = (&'static [(&'static str, &'static str)], Option<Built>);
+        let table: [Row; 9] = [
             (&[("torch", "2.8.0+cu128")], Some(Built::Cuda((12, 8)))),
             (&[("torch", "2.0.1+cu118")], Some(Built::Cuda((11, 8)))),
             (&[("torch", "2.12.0+cu130")], Some(Built::Cuda((13, 0)))),

@@ -2,9 +2,9 @@
 
 use super::volume::Kind;
 use crate::config::Config;
+use crate::mounts::Mount;
 use crate::realize::plan::figure;
 use crate::store::inspect::{self, Space};
-use crate::store::mounts::Mount;
 use proto::method::Finding;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -163,8 +163,8 @@ mod tests {
     use crate::boot::speed::Speed;
     use proto::method::Verdict::{self, Ok as Fine, Problem, Warning};
 
-    fn megabytes(per_second: u64) -> Option<Rate> {
-        Some(Rate { bytes: per_second * 1_000_000, time: Duration::from_secs(1) })
+    fn megabytes(per_second: u64) -> Rate {
+        Rate { bytes: per_second * 1_000_000, time: Duration::from_secs(1) }
     }
 
     fn only(tried: &Tried, shadows: bool) -> (Verdict, String) {
@@ -177,8 +177,12 @@ mod tests {
 
     #[test]
     fn slow_reads_are_told_in_seconds_of_a_model() {
-        let at =
-            |read| only(&Tried { write: megabytes(300), read: megabytes(read), ..Tried::default() }, true);
+        let at = |read| {
+            only(
+                &Tried { write: Some(megabytes(300)), read: Some(megabytes(read)), ..Tried::default() },
+                true,
+            )
+        };
         assert_eq!(at(380), (Fine, "writes 300 MB/s, reads 380 MB/s in one file".to_owned()));
         let (verdict, text) = at(50);
         assert!(verdict == Warning && text.ends_with("a model of 10 GB takes 3 min to load"), "{text}");
@@ -187,8 +191,8 @@ mod tests {
     #[test]
     fn maps_are_held_against_reads() {
         let at = |read, mapped| {
-            let mapped = Some(Ok(megabytes(mapped).unwrap()));
-            judge(&Tried { read: megabytes(read), mapped, ..Tried::default() }, true)[0].verdict
+            let mapped = Some(Ok(megabytes(mapped)));
+            judge(&Tried { read: Some(megabytes(read)), mapped, ..Tried::default() }, true)[0].verdict
         };
         assert_eq!((at(400, 350), at(400, 80), at(1000, 200)), (Fine, Warning, Warning));
         assert_eq!(at(10_000, 2_000), Fine, "fast enough whatever reading does");

@@ -354,7 +354,7 @@ mod tests {
             }
             ctx.cancel.cancel();
         };
-        let (_, ended) = tokio::join!(cancelling, async {
+        let ((), ended) = tokio::join!(cancelling, async {
             let tried = trying.await;
             ctx.cancel.cancel();
             tried

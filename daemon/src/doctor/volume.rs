@@ -1,7 +1,7 @@
 //! What the versions' homes lie on: the kind of the filesystem decides how locks, links and starts work there.
 
 use crate::config::Config;
-use crate::store::mounts::Mount;
+use crate::mounts::Mount;
 use nix::unistd::{AccessFlags, access, geteuid};
 use proto::method::Finding;
 use proto::places;

@@ -10,7 +10,6 @@ pub mod file_lock;
 pub mod flock;
 pub mod inspect;
 pub mod lease;
-pub mod mounts;
 pub mod owner;
 pub mod places;
 pub mod specs;

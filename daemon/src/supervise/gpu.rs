@@ -131,18 +131,19 @@ impl Gpus {
         self.chosen(in_time(looking).await)
     }
 
-    /// Asks what the driver can do. None where its library cannot be loaded, or where it does not answer within
-    /// seconds.
+    /// Asks what the driver can do. None where there is no driver, or where it does not answer within seconds.
     pub async fn driver(&self) -> Option<Driver> {
+        let Source::Driver(nvidia) = &*self.source else { return None };
         let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        let asking = blocking(move || match &*source {
+        let by_library = blocking(move || match &*source {
+            Source::Driver(nvidia) => nvidia.library().map(|nvml| driver(nvml, visible.as_deref())),
             Source::Table(_) => None,
-            Source::Driver(nvidia) => {
-                let told = driver(nvidia.library()?, visible.as_deref());
-                told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok()
-            }
         });
-        in_time(asking).await
+        if let Some(told) = in_time(by_library).await {
+            return told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok();
+        }
+        let gpus = self.look().await;
+        in_time(smi::driver(&nvidia.env, gpus)).await
     }
 
     fn chosen(&self, all: Vec<Gpu>) -> Vec<Gpu> {

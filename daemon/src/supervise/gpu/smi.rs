@@ -1,7 +1,7 @@
 //! The GPUs as `nvidia-smi` tells of them, for a comfyd that cannot load the driver's library: one that is linked
 //! statically has no loader. The driver brings both, and so does NVIDIA's container toolkit (`utility`).
 
-use super::Gpu;
+use super::{Driver, Gpu};
 use crate::ctx::Ctx;
 use crate::process::{self, Command, ProcessError};
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ const GPUS: &str = "--query-gpu=index,uuid,name,memory.total,memory.free";
 
 /// What is asked for of each process; where the driver tells nobody's memory it writes `[N/A]`.
 const PROCESSES: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
+
+/// What is asked for of the driver: its version, and the compute capability of each GPU.
+const DRIVER: &str = "--query-gpu=uuid,driver_version,compute_cap";
 
 /// Asks for all GPUs; none where there is no such program. It takes tens of milliseconds, and a second or two
 /// where nothing else keeps the driver loaded. Dropping the future ends the program.
@@ -28,9 +31,25 @@ pub(super) async fn look(env: &BTreeMap<String, String>) -> Option<Vec<Gpu>> {
     Some(gpus)
 }
 
+/// Asks what the driver can do with these GPUs; none where that is not told.
+pub(super) async fn driver(env: &BTreeMap<String, String>, gpus: Vec<Gpu>) -> Option<Driver> {
+    let (table, page) = tokio::join!(ask(env, DRIVER), run(env, &[]));
+    let table = table?;
+    let told: Vec<Told<'_>> = table.lines().filter_map(capability).collect();
+    let version = told.first()?.version.to_owned();
+    let gpus = gpus.into_iter().filter_map(|gpu| {
+        let told = told.iter().find(|told| told.uuid == gpu.uuid)?;
+        Some((gpu.name, told.capability))
+    });
+    Some(Driver { version, cuda: cuda(&page?)?, gpus: gpus.collect() })
+}
+
 async fn ask(env: &BTreeMap<String, String>, query: &str) -> Option<String> {
-    let command =
-        Command::new("nvidia-smi", env.clone()).arg(query).arg("--format=csv,noheader,nounits").alone();
+    run(env, &[query, "--format=csv,noheader,nounits"]).await
+}
+
+async fn run(env: &BTreeMap<String, String>, args: &[&str]) -> Option<String> {
+    let command = Command::new("nvidia-smi", env.clone()).args(args.iter().copied()).alone();
     match process::run(&Ctx::new(), &command, |_| ()).await {
         Ok(ended) if ended.status.success() => Some(ended.stdout),
         Ok(ended) => {
@@ -62,6 +81,31 @@ fn gpu(line: &str) -> Option<Gpu> {
     })
 }
 
+/// What is told of the driver with a GPU.
+#[derive(Debug, PartialEq, Eq)]
+struct Told<'a> {
+    uuid: &'a str,
+    version: &'a str,
+    capability: (u32, u32),
+}
+
+fn capability(line: &str) -> Option<Told<'_>> {
+    let (uuid, rest) = line.split_once(", ")?;
+    let (version, capability) = rest.split_once(", ")?;
+    Some(Told { uuid, version, capability: pair(capability.trim())? })
+}
+
+/// Finds `CUDA Version: 13.0` on the page that it prints when it is asked for nothing.
+fn cuda(page: &str) -> Option<(u32, u32)> {
+    let (_, rest) = page.split_once("CUDA Version")?;
+    pair(rest.trim_start_matches([' ', ':']).split_whitespace().next()?)
+}
+
+fn pair(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 fn used(line: &str) -> Option<(&str, u32, u64)> {
     let (uuid, rest) = line.split_once(", ")?;
     let (pid, used) = rest.split_once(", ")?;
@@ -82,6 +126,12 @@ mod tests {
         assert_eq!((read.index, &*read.uuid, &*read.name), (1, "GPU-5a1f", "NVIDIA RTX 4090, 24 GB"));
         assert_eq!((read.total, read.free), (24564 << 20, 23900 << 20));
         assert_eq!(used("GPU-5a1f, 4711, 512"), Some(("GPU-5a1f", 4711, 512 << 20)));
+        assert_eq!(
+            capability("GPU-5a1f, 580.65.06, 8.9"),
+            Some(Told { uuid: "GPU-5a1f", version: "580.65.06", capability: (8, 9) })
+        );
+        let head = "| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA Version: 13.0     |";
+        assert_eq!(cuda(head), Some((13, 0)));
     }
 
     #[test]
@@ -99,5 +149,7 @@ mod tests {
         for line in ["", "GPU-1, 7", "GPU-1, 7, [N/A]", "GPU-1, [Insufficient Permissions], 3"] {
             assert_eq!(used(line), None, "{line}");
         }
+        assert_eq!(capability("GPU-1, 580.65.06, [N/A]"), None);
+        assert_eq!(["", "CUDA Version: N/A", "CUDA Version"].map(cuda), [None; 3]);
     }
 }

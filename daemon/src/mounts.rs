@@ -78,6 +78,9 @@ mod tests {
 24 22 0:50 / /runpod-volume rw - fuse.mfs mfs#h.example:9421 rw,user_id=0
 25 22 0:51 / /runpod-volume ro - nfs4 h:/x ro,local_lock=all
 26 22 0:52 / /with\\040blank\\134 rw - tmpfs tmpfs rw,size=4k
+27 22 0:53 / /auto rw - autofs systemd-1 rw,fd=30
+28 22 0:54 / /late rw - autofs systemd-1 rw,fd=31
+29 28 0:55 / /late rw - nfs4 server:/x rw
 no mount at all
 ";
 
@@ -90,6 +93,8 @@ no mount at all
         assert_eq!((stacked.kind.as_str(), stacked.has("ro"), stacked.has("rw")), ("nfs4", true, false));
         assert!(stacked.has("local_lock=all"));
         assert_eq!(at("/with blank\\/x").point, Path::new("/with blank\\"));
+        assert_eq!((at("/auto").kind.as_str(), at("/late").kind.as_str()), ("autofs", "nfs4"));
+        assert_eq!(at("/workspaces").point, Path::new("/"), "a name is no prefix");
         assert_eq!(find(b"", Path::new("/")), None);
     }
 

@@ -195,7 +195,7 @@ fn a_workflow_and_the_picture_it_made_give_the_same_spec() {
     assert_eq!(again["text"], made["text"]);
     let ended = env.comfyctl(&["new", "q", "--from-workflow", &saved]);
     for line in [
-        "left out: 1 node class, the registry does not know it\n  Nobody Knows\n",
+        "left out: 1 node class, the registry does not know it\n  Nobody Knows\n  hint: ",
         "left out: 1 model, no link of it is known\n",
     ] {
         assert!(ended.stderr.contains(line), "{line} in {}", ended.stderr);

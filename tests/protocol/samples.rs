@@ -251,6 +251,7 @@ fn new_and_export() -> Vec<Golden> {
         golden("new_answer", &new_answer),
         golden("origins", &origins),
         golden("unknown_kinds", &kinds),
+        golden("export_formats", &vec![ExportFormat::Snapshot]),
         golden("export", &Export { target: target(), format: ExportFormat::Snapshot }),
         golden("export_answer", &export_answer),
     ]

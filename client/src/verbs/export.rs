@@ -59,13 +59,13 @@ pub(super) fn save(file: &Path, text: &str, force: bool) -> Result<(), Failure> 
         options.write(true).create_new(true)
     };
     let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(file),
-        _ => {
-            let mut failure = Failure::new(ErrorKind::Disk, format!("failed to write `{}`", file.display()));
-            failure.data.causes.push(error.to_string());
-            failure
+    written.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return exists(file);
         }
+        let mut failure = Failure::new(ErrorKind::Disk, format!("failed to write `{}`", file.display()));
+        failure.data.causes.push(error.to_string());
+        failure
     })
 }
 

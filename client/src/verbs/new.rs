@@ -5,10 +5,11 @@ use super::run::unreadable;
 use super::{Outcome, show_json, warn_all};
 use crate::failure::Failure;
 use crate::render::table::items;
+use crate::render::text::fold;
 use crate::render::units::count;
 use crate::session::Session;
 use proto::method::{New, NewAnswer, Origin, Unknown, UnknownKind};
-use proto::{ErrorKind, picture};
+use proto::{CommitId, ErrorKind, picture};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -71,7 +72,8 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     }
     warn_all(session, &made.warnings);
     for group in groups(&made.unknown) {
-        session.screen.warn(&not_in_it(&group));
+        session.screen.warn(&group.sentence());
+        session.screen.say(&group.details());
     }
     if args.dry_run {
         session.screen.result(&made.text)?;
@@ -147,29 +149,38 @@ fn groups(unknown: &[Unknown]) -> Vec<Group<'_>> {
     groups
 }
 
-fn not_in_it(group: &Group<'_>) -> String {
-    let number = group.names.len();
-    let hint = group.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-    let what = match group.kind {
-        // It is never left out: another one is taken.
-        UnknownKind::Comfyui => return format!("ComfyUI: {}{hint}", group.reason),
-        UnknownKind::CustomNode => count(number, "custom node"),
-        UnknownKind::NodeClass if number == 1 => "1 node class".to_owned(),
-        UnknownKind::NodeClass => format!("{number} node classes"),
-        UnknownKind::Model => count(number, "model"),
-        UnknownKind::Package => count(number, "package"),
-    };
-    let mut text = format!("left out: {what}, {}\n", group.reason);
-    text += &items("  ", &group.names[..number.min(LISTED)]);
-    if number > LISTED {
-        text += &format!("  and {} more (`--json` lists all)\n", number - LISTED);
+impl Group<'_> {
+    fn sentence(&self) -> String {
+        let number = self.names.len();
+        let what = match self.kind {
+            // It is never left out: another one is taken.
+            UnknownKind::Comfyui => return format!("ComfyUI: {}", self.reason),
+            UnknownKind::CustomNode => count(number, "custom node"),
+            UnknownKind::NodeClass if number == 1 => "1 node class".to_owned(),
+            UnknownKind::NodeClass => format!("{number} node classes"),
+            UnknownKind::Model => count(number, "model"),
+            UnknownKind::Package => count(number, "package"),
+        };
+        format!("left out: {what}, {}", self.reason)
     }
-    format!("{}{hint}", text.trim_end())
+
+    /// The names, and what to do about them.
+    fn details(&self) -> String {
+        let listed = self.names.len().min(LISTED);
+        let mut text = match self.kind {
+            UnknownKind::Comfyui => String::new(),
+            _ => items("  ", &self.names[..listed]),
+        };
+        if self.names.len() > listed {
+            text += &format!("  and {} more (`--json` lists all)\n", self.names.len() - listed);
+        }
+        text + &self.hint.map(|hint| fold("  hint: ", hint, 4)).unwrap_or_default()
+    }
 }
 
 fn summary(answer: &NewAnswer) -> String {
     let comfy = &answer.spec.comfy;
-    let taken = comfy.commit.as_ref().map(|commit| commit.short()).or(comfy.git_ref.as_deref());
+    let taken = comfy.commit.as_ref().map(CommitId::short).or(comfy.git_ref.as_deref());
     format!(
         "{}: ComfyUI {}, {}, {}; `comfyctl realize {}` makes it real",
         answer.version_id,
@@ -194,18 +205,16 @@ mod tests {
         };
         let node = Unknown { kind: UnknownKind::CustomNode, hint: None, ..model("x") };
         let many: Vec<_> = (0..23).map(|number| model(&number.to_string())).chain([node]).collect();
-        let texts: Vec<_> = groups(&many).iter().map(not_in_it).collect();
-        assert_eq!(texts.len(), 2);
-        assert!(
-            texts[0].starts_with("left out: 23 models, no link of it is known\n  0\n  1\n"),
-            "{}",
-            texts[0]
-        );
-        assert!(
-            texts[0].ends_with("  19\n  and 3 more (`--json` lists all)\n  hint: add it"),
-            "{}",
-            texts[0]
-        );
-        assert_eq!(texts[1], "left out: 1 custom node, no link of it is known\n  x");
+        let groups = groups(&many);
+        let sentences: Vec<_> = groups.iter().map(Group::sentence).collect();
+        let expected = [
+            "left out: 23 models, no link of it is known",
+            "left out: 1 custom node, no link of it is known",
+        ];
+        assert_eq!(sentences, expected);
+        let details = groups[0].details();
+        assert!(details.starts_with("  0\n  1\n"), "{details}");
+        assert!(details.ends_with("  19\n  and 3 more (`--json` lists all)\n  hint: add it\n"), "{details}");
+        assert_eq!(groups[1].details(), "  x\n");
     }
 }

@@ -28,8 +28,12 @@ pub(super) fn read(dir: &Path) -> Result<Found, ImportError> {
     let extra = installed_models::extra(&root, &mut found);
     let nodes = std::iter::once((root.join("custom_nodes"), own.as_slice()));
     for (dir, own) in nodes.chain(extra.nodes.iter().map(|dir| (dir.clone(), &[][..]))) {
-        entries(&dir).iter().for_each(|entry| node(entry, own, &mut found));
-        entries(&dir.join(".disabled")).iter().for_each(|entry| disabled(entry, &mut found));
+        for entry in entries(&dir) {
+            node(&entry, own, &mut found);
+        }
+        for entry in entries(&dir.join(".disabled")) {
+            disabled(&entry, &mut found);
+        }
     }
     installed_models::find(&root, &extra, &mut found);
     listed(&root, &mut found);
@@ -81,8 +85,8 @@ fn python(root: &Path, dir: &Path) -> Option<String> {
 /// Takes the links that ComfyUI-Manager's list has for the models' names.
 fn listed(root: &Path, found: &mut Found) {
     let managers = ["ComfyUI-Manager", "comfyui-manager"].map(|name| root.join("custom_nodes").join(name));
-    let files = managers.iter().map(|dir| dir.join("model-list.json"));
-    let Some(text) = files.filter_map(|file| std::fs::read_to_string(file).ok()).next() else { return };
+    let mut files = managers.iter().map(|dir| dir.join("model-list.json"));
+    let Some(text) = files.find_map(|file| std::fs::read_to_string(file).ok()) else { return };
     let (list, mut by_name) = (ModelList::read(&text), Vec::new());
     for model in found.models.iter_mut().filter(|model| model.link.is_none()) {
         let folder = model.folder.clone().unwrap_or_default();
@@ -108,7 +112,7 @@ fn node(path: &Path, own: &[String], found: &mut Found) {
         return disabled(path, found);
     }
     if !path.is_dir() {
-        if name.ends_with(".py") {
+        if is_python(path) {
             found.unknown.push(loose(&name, false));
         }
         return;
@@ -131,11 +135,15 @@ fn node(path: &Path, own: &[String], found: &mut Found) {
     }
 }
 
+fn is_python(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "py")
+}
+
 fn disabled(path: &Path, found: &mut Found) {
     let name = name_of(path);
     let name = name.strip_suffix(".disabled").unwrap_or(&name);
     let hint = "add it to `custom_nodes` if the version needs it";
-    if path.is_dir() || Path::new(name).extension().is_some_and(|end| end == "py") {
+    if path.is_dir() || is_python(Path::new(name)) {
         found.unknown.push(unknown(UnknownKind::CustomNode, name, "it is disabled", hint));
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn strings(value: &Value, each: &mut impl FnMut(&str)) {
             Value::String(text) => each(text),
             Value::Array(values) if depth > 0 => values.iter().for_each(|value| walk(value, depth - 1, each)),
             Value::Object(fields) if depth > 0 => {
-                fields.values().for_each(|value| walk(value, depth - 1, each))
+                fields.values().for_each(|value| walk(value, depth - 1, each));
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use proto::Lock;
 use proto::method::UnknownKind;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 const DISABLED: &str = "it is disabled";
@@ -53,7 +54,7 @@ struct Manager {
     git_custom_nodes: Option<BTreeMap<String, Option<GitNode>>>,
     cnr_custom_nodes: Option<BTreeMap<String, Option<String>>>,
     file_custom_nodes: Option<Vec<FileNode>>,
-    pips: Option<BTreeMap<String, IgnoredAny>>,
+    pips: Option<BTreeMap<String, Value>>,
     python: Option<String>,
     models: Option<Vec<PackModel>>,
 }
@@ -106,7 +107,7 @@ struct DesktopSnapshot {
     created_at: Option<String>,
     comfyui: Option<DesktopComfy>,
     custom_nodes: Vec<DesktopNode>,
-    pip_packages: Option<BTreeMap<String, IgnoredAny>>,
+    pip_packages: Option<BTreeMap<String, Value>>,
     python_version: Option<String>,
 }
 

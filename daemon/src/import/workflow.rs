@@ -105,7 +105,7 @@ impl Read {
         let (class, properties) = (text(&node["type"]).unwrap_or_default(), &node["properties"]);
         if is_note(class) {
             models_named::strings(&node["widgets_values"], &mut |note| {
-                self.linked.extend(models_named::links(note))
+                self.linked.extend(models_named::links(note));
             });
             return;
         }

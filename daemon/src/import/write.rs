@@ -86,7 +86,7 @@ fn leave_out(file: &mut SpecFile, errors: &[Diagnostic], lost: &mut Vec<Unknown>
             lost.extend(is_first.then(|| unknown(UnknownKind::Model, name, message, hint)));
         } else if field.starts_with("comfy") && file.comfy.repo != COMFYUI {
             lost.push(unknown(UnknownKind::Comfyui, &file.comfy.repo, message, hint));
-            file.comfy.repo = COMFYUI.to_owned();
+            COMFYUI.clone_into(&mut file.comfy.repo);
             return true;
         }
     }

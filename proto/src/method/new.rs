@@ -30,7 +30,7 @@ method!(New, "new", NewAnswer);
 /// What a spec is made from. Files come with their content, because the daemon may be another user's: it reads
 /// nothing for a caller that the caller could not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", tag = "kind", content = "content")]
 pub enum Origin {
     /// The text of a snapshot: of ComfyUI-Manager (JSON or YAML), of ComfyUI Desktop, or of comfy-pack.
     Snapshot(String),

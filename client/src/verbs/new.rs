@@ -5,6 +5,7 @@ use super::run::unreadable;
 use super::{Outcome, show_json, warn_all};
 use crate::failure::Failure;
 use crate::render::table::items;
+use crate::render::text::fold;
 use crate::render::units::count;
 use crate::session::Session;
 use proto::method::{New, NewAnswer, Origin, Unknown, UnknownKind};
@@ -71,7 +72,9 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     }
     warn_all(session, &made.warnings);
     for group in groups(&made.unknown) {
-        session.screen.warn(&not_in_it(&group));
+        let (sentence, below) = not_in_it(&group);
+        session.screen.warn(&sentence);
+        session.screen.say(&below);
     }
     if args.dry_run {
         session.screen.result(&made.text)?;
@@ -147,24 +150,24 @@ fn groups(unknown: &[Unknown]) -> Vec<Group<'_>> {
     groups
 }
 
-fn not_in_it(group: &Group<'_>) -> String {
+/// Says what is left out and why, in a sentence and the lines below it.
+fn not_in_it(group: &Group<'_>) -> (String, String) {
     let number = group.names.len();
-    let hint = group.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+    let hint = group.hint.map(|hint| fold("  hint: ", hint, 8)).unwrap_or_default();
     let what = match group.kind {
         // It is never left out: another one is taken.
-        UnknownKind::Comfyui => return format!("ComfyUI: {}{hint}", group.reason),
+        UnknownKind::Comfyui => return (format!("ComfyUI: {}", group.reason), hint),
         UnknownKind::CustomNode => count(number, "custom node"),
         UnknownKind::NodeClass if number == 1 => "1 node class".to_owned(),
         UnknownKind::NodeClass => format!("{number} node classes"),
         UnknownKind::Model => count(number, "model"),
         UnknownKind::Package => count(number, "package"),
     };
-    let mut text = format!("left out: {what}, {}\n", group.reason);
-    text += &items("  ", &group.names[..number.min(LISTED)]);
+    let mut below = items("  ", &group.names[..number.min(LISTED)]);
     if number > LISTED {
-        text += &format!("  and {} more (`--json` lists all)\n", number - LISTED);
+        below += &format!("  and {} more (`--json` lists all)\n", number - LISTED);
     }
-    format!("{}{hint}", text.trim_end())
+    (format!("left out: {what}, {}", group.reason), below + &hint)
 }
 
 fn summary(answer: &NewAnswer) -> String {
@@ -195,17 +198,13 @@ mod tests {
         let node = Unknown { kind: UnknownKind::CustomNode, hint: None, ..model("x") };
         let many: Vec<_> = (0..23).map(|number| model(&number.to_string())).chain([node]).collect();
         let texts: Vec<_> = groups(&many).iter().map(not_in_it).collect();
-        assert_eq!(texts.len(), 2);
-        assert!(
-            texts[0].starts_with("left out: 23 models, no link of it is known\n  0\n  1\n"),
-            "{}",
-            texts[0]
+        let [(models, below), (nodes, names)] = &texts[..] else { panic!("{texts:?}") };
+        assert_eq!(models, "left out: 23 models, no link of it is known");
+        assert!(below.starts_with("  0\n  1\n"), "{below}");
+        assert!(below.ends_with("  19\n  and 3 more (`--json` lists all)\n  hint: add it\n"), "{below}");
+        assert_eq!(
+            (nodes.as_str(), names.as_str()),
+            ("left out: 1 custom node, no link of it is known", "  x\n")
         );
-        assert!(
-            texts[0].ends_with("  19\n  and 3 more (`--json` lists all)\n  hint: add it"),
-            "{}",
-            texts[0]
-        );
-        assert_eq!(texts[1], "left out: 1 custom node, no link of it is known\n  x");
     }
 }

@@ -220,6 +220,7 @@ fn bar(done: u64, total: u64, marks: Marks) -> String {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::time::Instant;
 
     fn status(more: Value) -> StatusAnswer {
         let Value::Object(more) = more else { panic!("an object") };
@@ -252,8 +253,8 @@ places
         assert_eq!(shown(&status(json!({}))), expected);
     }
 
-    #[test]
-    fn all_that_goes_on_fits_into_80_columns() {
+    /// A daemon that does everything at once.
+    fn busy() -> StatusAnswer {
         let task = |kind: &str, label: &str, done: u64, total: Option<u64>, unit: &str, detail: &str| {
             json!({"id": 1, "kind": kind, "label": label, "state": "running", "done": done, "total": total,
                    "unit": unit, "detail": detail})
@@ -271,7 +272,7 @@ places
             task("packages", "packages", 0, None, "nothing", "uv resolves"),
         ];
         let wait = json!({"id": 1, "for_what": "/v/comfy-x", "holder": "pid 7 on a-host-with-a-name", "for_ms": 2000, "left_ms": 58_000});
-        let status = status(json!({
+        status(json!({
             "versions": [{"version_id": "x", "home": "/v/comfy-x", "rung": "running", "pinned": "primed"},
                          {"version_id": "wan22", "home": "/v/comfy-y", "rung": "realized",
                           "why": "no start of it was recorded yet, and nobody has asked for it in the last days"}],
@@ -288,9 +289,10 @@ places
             "gpus": [{"index": 1, "name": "T4", "total_bytes": 17_179_869_184_u64, "free_bytes": 1_073_741_824,
                       "used_by": [{"home": "/v/comfy-x", "pid": 9, "bytes": 13_958_643_712_u64}]}],
             "idle": {"version_id": "wan22", "home": "/v/comfy-y", "what": "lifts it from resolved to fetched", "for_ms": 12_000}
-        }));
-        let text = shown(&status);
-        let expected = "\
+        }))
+    }
+
+    const BUSY: &str = "\
 comfyd 0.1.0, process 7, up 1 min 05 s
 
 versions
@@ -325,8 +327,24 @@ places
   socket  /run/u/comfyd.sock
   models  /v/models
 ";
-        assert_eq!(text, expected);
+
+    #[test]
+    fn all_that_goes_on_fits_into_80_columns() {
+        let text = shown(&busy());
+        assert_eq!(text, BUSY);
         assert!(text.is_ascii() && text.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test]
+    fn a_download_tells_its_rate_and_the_time_left() {
+        let (mut rates, start) = (Rates::default(), Instant::now());
+        let mut status = busy();
+        rates.update(&status, start);
+        status.jobs[0].work.tasks[0].done += 80 << 20;
+        rates.update(&status, start + Duration::from_secs(1));
+        let text = view(&status, &rates, Marks::new(false), WIDTH);
+        let line = "    ~ly-fp16.safetensors [=====>    ] 1.08 GiB/2.00 GiB, 80.00 MiB/s, 11.0 s";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 
     #[test]

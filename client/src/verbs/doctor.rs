@@ -33,13 +33,13 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
         Err(failure) => without(&failure, session),
     };
     let has_problem = found.iter().any(|finding| finding.verdict == Verdict::Problem);
-    let text = if session.screen.json {
+    if session.screen.json {
         let json = serde_json::to_string(&DoctorAnswer { findings: found });
-        json.map_err(|error| Failure::of(&error, ErrorKind::Internal, None))? + "\n"
+        let json = json.map_err(|error| Failure::of(&error, ErrorKind::Internal, None))?;
+        session.screen.result(&(json + "\n"))?;
     } else {
-        findings::people(&found)
-    };
-    session.screen.result(&text)?;
+        session.screen.show(&findings::people(&found))?;
+    }
     Ok(if has_problem { Outcome::ChecksFailed } else { Outcome::Done })
 }
 

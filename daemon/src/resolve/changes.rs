@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn lock(comfy: Value, node: &str, numpy: &str) -> Lock {
+    fn lock(comfy: &Value, node: &str, numpy: &str) -> Lock {
         let repo = |repo: &str, digit: &str| {
             json!({"repo": format!("https://example.org/{repo}"), "commit": digit.repeat(40),
                    "committed_at": "2025-01-02T03:04:05Z"})
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn each_difference_is_a_line() {
-        let old = lock(json!({}), "Old", "1.0");
+        let old = lock(&json!({}), "Old", "1.0");
         assert_eq!(changes(&old, &old), Vec::<String>::new());
-        let new = lock(json!({"commit": "3".repeat(40), "ref": "main"}), "New", "2.0");
+        let new = lock(&json!({"commit": "3".repeat(40), "ref": "main"}), "New", "2.0");
         let expected = [
             "~ ComfyUI 1111111111 -> 3333333333",
             "+ New 2222222222",
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn another_link_to_the_same_commit_is_a_difference_and_another_name_of_it_is_none() {
-        let old = lock(json!({}), "K", "1.0");
-        let fork = lock(json!({"repo": "https://example.org/fork"}), "K", "1.0");
+        let old = lock(&json!({}), "K", "1.0");
+        let fork = lock(&json!({"repo": "https://example.org/fork"}), "K", "1.0");
         let expected = ["~ ComfyUI https://example.org/c -> https://example.org/fork"];
         assert_eq!(changes(&old, &fork), expected);
-        assert_eq!(changes(&old, &lock(json!({"ref": "main"}), "K", "1.0")), Vec::<String>::new());
+        assert_eq!(changes(&old, &lock(&json!({"ref": "main"}), "K", "1.0")), Vec::<String>::new());
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How much longer than a step of the stop the service manager is asked to wait for it.
+/// How much longer than a step of the start or the stop the service manager is asked to wait for it.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// What the service manager gave. Nothing where there is none.
@@ -80,6 +80,11 @@ impl From<Passed> for OwnedFd {
     }
 }
 
+/// Says that the daemon has yet to wait for something before it begins, and for how long until it says so again.
+pub fn starting(step: &str, limit: Duration) {
+    tell(&[NotifyState::Status(step), extend(limit)]);
+}
+
 /// Says that clients are served. As all that is said here, it blocks for a moment at most.
 pub fn ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
@@ -92,9 +97,13 @@ pub fn alive(status: &str) {
 
 /// Says that the daemon stops and has come to a step that may take so long.
 pub fn stopping(step: &str, limit: Duration) {
-    let limit = u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX);
     let status = format!("stopping: {step}");
-    tell(&[NotifyState::Stopping, NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(limit)]);
+    tell(&[NotifyState::Stopping, NotifyState::Status(&status), extend(limit)]);
+}
+
+/// Asks for more time than this.
+fn extend(limit: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX))
 }
 
 fn tell(states: &[NotifyState<'_>]) {

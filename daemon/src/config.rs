@@ -1,6 +1,6 @@
 //! Where things are and what the environment says. The only reader of the environment.
 //!
-//! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
+//! [`VARIABLES`] is the one table of all variables; docs/reference.md shows it and a test keeps the two equal.
 
 mod group;
 mod hosts;

@@ -1,6 +1,6 @@
 """`python3 -m docs.recording` makes `session.svg`, the picture in the README, anew.
 
-It is a real session: the programs of `target/dist`, the real ComfyUI, a terminal of 80 columns. Only
+It is a real session: the programs of `make dist`, the real ComfyUI, a terminal of 80 columns. Only
 the waiting is shorter: what a command took longer than some seconds is played faster. The session runs in
 a mount namespace of its own, so that the picture shows `/home` and `/mnt` and not the machine it was made on.
 
@@ -10,6 +10,7 @@ index for the moment and stays nowhere.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -33,17 +34,15 @@ SESSION = (
 )
 HOME = Path("/home/you")
 VOLUME = Path("/mnt")
-INSIDE = "--inside"
-"""Marks the second call of this program, which runs in the namespace."""
-
 RENDERER = ("svg-term-cli@2.1.1", "svg-term")
 PICTURE = CHECKOUT / "docs/recording/session.svg"
 
 
 def main() -> int:
     """Returns the exit status."""
-    if sys.argv[1:2] == [INSIDE]:
-        return _record(Path(sys.argv[2]))
+    options = _options()
+    if options.inside:
+        return _record(options.inside, options.programs)
     (CHECKOUT / ".cache").mkdir(exist_ok=True)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=CHECKOUT / ".cache")))
@@ -56,7 +55,7 @@ def main() -> int:
             "GIT_CONFIG_KEY_0": f"url.{server.url('git/ComfyUI')}.insteadOf",
             "GIT_CONFIG_VALUE_0": json.loads((CHECKOUT / "versions/demo.json").read_text())["comfy"]["repo"],
         }
-        again = [sys.executable, "-m", "docs.recording", INSIDE, str(place)]
+        again = [sys.executable, "-m", "docs.recording", "--programs", options.programs, "--inside", place]
         # In a namespace of its own for processes too: with its first process it ends all that it started.
         namespace = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         subprocess.run([*namespace, *again], env=environment, cwd=CHECKOUT, check=True)
@@ -71,7 +70,7 @@ def _lay_out(place: Path) -> None:
     (place / "volume").mkdir()
 
 
-def _record(place: Path) -> int:
+def _record(place: Path, programs: Path) -> int:
     for name, target in (("home", HOME.parent), ("volume", VOLUME)):
         subprocess.run(["mount", "--bind", place / name, target], check=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMFY", "XDG_", "HF_"))}
@@ -79,7 +78,7 @@ def _record(place: Path) -> int:
         "HOME": str(HOME),
         "COMFY_VOLUME": str(VOLUME),
         "COMFYD_PREFETCH": "off",
-        "PATH": f"{CHECKOUT / 'target/dist'}:{os.environ['PATH']}",
+        "PATH": f"{programs}:{os.environ['PATH']}",
         "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
     }
@@ -99,6 +98,15 @@ def _render(cast: Path) -> None:
     command = ["npm", "exec", "--yes", f"--package={package}", "--", program, *size, "--window", "--no-cursor"]
     subprocess.run([*command, "--in", cast, "--out", PICTURE], check=True)
     print(f"`{PICTURE.relative_to(CHECKOUT)}`: {PICTURE.stat().st_size // 1000} kB")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m docs.recording", description=__doc__)
+    programs = CHECKOUT / "target/dist"
+    parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
+    # The second call of this program, in the namespace.
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ fn a_file_of_the_users_own_is_written_by_comfyctl() {
     let env = at_github(&[]);
     let ended = env.comfyctl(&["new", "mine", "--output", "mine.json", "--offline"]);
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), "mine.json\n"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("left out: ComfyUI, its newest release is not known"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("warning: ComfyUI: its newest release is not known"), "{}", ended.stderr);
     assert_eq!(env.git.requests().len(), 0, "offline asks nobody");
     assert_eq!(env.json(&["resolve", "mine.json"])["lock"]["version_id"], "mine");
     assert!(!env.volume("versions/mine.json").exists());

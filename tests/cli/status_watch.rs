@@ -163,3 +163,19 @@ fn no_color_and_ascii_are_kept_and_a_dumb_terminal_gets_plain_text() {
     );
     daemon.finish();
 }
+
+#[test]
+fn what_idle_time_does_is_told() {
+    let env = machine();
+    let gate = gate(&env, "v");
+    assert_eq!(env.json(&["status"])["idle"], Value::Null);
+    let prefetch = env.spawn(&["prefetch", "v"]);
+    gate.reached();
+    let idle = env.json(&["status"])["idle"].take();
+    assert_eq!((&idle["version_id"], &idle["home"]), (&json!("v"), &json!(env.home("v"))));
+    assert!(idle["what"].as_str().unwrap().starts_with("lifts it from unknown to "), "{idle}");
+    assert!(env.comfyctl(&["status"]).stdout.contains("\nidle time\n  v  lifts it from unknown to "));
+    gate.open();
+    assert!(prefetch.wait_with_output().unwrap().status.success());
+    assert_eq!(env.json(&["status"])["idle"], Value::Null);
+}

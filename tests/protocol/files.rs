@@ -39,7 +39,8 @@ fn shipped_workflows_load_exactly_the_models_of_their_versions() {
             serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let inputs = workflow.as_object().unwrap().values().filter_map(|node| node["inputs"].as_object());
         let texts = inputs.flat_map(|inputs| inputs.values()).filter_map(|value| value.as_str());
-        let loaded = texts.filter(|text| text.ends_with(".safetensors")).map(str::to_owned).collect();
+        let loaded: BTreeSet<String> =
+            texts.filter(|text| text.ends_with(".safetensors")).map(str::to_owned).collect();
         assert_eq!(wanted, loaded, "{name}");
         seen += 1;
     }

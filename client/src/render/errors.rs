@@ -15,7 +15,7 @@ pub fn people(failure: &Failure) -> String {
         text += &fold(&format!("  {} ", "caused by:".dimmed()), cause, 4);
     }
     for diagnostic in &failure.data.diagnostics {
-        text += &format!("{}\n", finding(diagnostic));
+        text += &finding(diagnostic);
     }
     for line in &failure.data.details {
         text += &format!("  {line}\n");
@@ -26,17 +26,14 @@ pub fn people(failure: &Failure) -> String {
     text
 }
 
-/// Renders a finding in a spec as one line that editors understand.
+/// Renders a finding in a spec as lines whose first begins as editors understand it: with its place.
 pub fn finding(diagnostic: &Diagnostic) -> String {
-    match diagnostic.severity {
-        Severity::Error => diagnostic.to_string(),
-        Severity::Warning => {
-            let mut line = diagnostic.to_string();
-            let place = format!("{}:{}:{}: ", diagnostic.file, diagnostic.line, diagnostic.column);
-            line.insert_str(place.len(), "warning: ");
-            line
-        }
+    let mut line = diagnostic.to_string();
+    if diagnostic.severity == Severity::Warning {
+        let place = format!("{}:{}:{}: ", diagnostic.file, diagnostic.line, diagnostic.column);
+        line.insert_str(place.len(), "warning: ");
     }
+    fold("", &line, 4)
 }
 
 /// Renders a failure as one JSON object in one line. Every field is always there.

@@ -95,15 +95,13 @@ impl Screen {
 
     /// Tells people a sentence on stderr, unless they want quiet.
     pub fn note(&self, text: &str) {
-        if !self.quiet {
-            self.say(&fold("", text, 2));
-        }
+        self.lines(&fold("", text, 2));
     }
 
-    /// Tells people what belongs on one line, unless they want quiet.
-    pub fn line(&self, text: &str) {
+    /// Tells people what has its lines already, unless they want quiet.
+    pub fn lines(&self, text: &str) {
         if !self.quiet {
-            self.say(&format!("{text}\n"));
+            self.say(text);
         }
     }
 

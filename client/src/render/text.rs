@@ -1,7 +1,7 @@
 //! Sentences on lines of 80 columns, in characters that the terminal has.
 //!
 //! Also where there is no terminal, so that what a person reads is the same everywhere. Text of others (logs,
-//! values, findings in files) is not touched.
+//! values) is not touched.
 
 use std::borrow::Cow;
 

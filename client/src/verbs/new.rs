@@ -149,8 +149,10 @@ fn groups(unknown: &[Unknown]) -> Vec<Group<'_>> {
 
 fn not_in_it(group: &Group<'_>) -> String {
     let number = group.names.len();
+    let hint = group.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
     let what = match group.kind {
-        UnknownKind::Comfyui => "ComfyUI".to_owned(),
+        // It is never left out: another one is taken.
+        UnknownKind::Comfyui => return format!("ComfyUI: {}{hint}", group.reason),
         UnknownKind::CustomNode => count(number, "custom node"),
         UnknownKind::NodeClass if number == 1 => "1 node class".to_owned(),
         UnknownKind::NodeClass => format!("{number} node classes"),
@@ -158,15 +160,11 @@ fn not_in_it(group: &Group<'_>) -> String {
         UnknownKind::Package => count(number, "package"),
     };
     let mut text = format!("left out: {what}, {}\n", group.reason);
-    if group.kind != UnknownKind::Comfyui {
-        text += &items("  ", &group.names[..number.min(LISTED)]);
-    }
+    text += &items("  ", &group.names[..number.min(LISTED)]);
     if number > LISTED {
         text += &format!("  and {} more (`--json` lists all)\n", number - LISTED);
     }
-    text += &group.hint.map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-    text.truncate(text.trim_end().len());
-    text
+    format!("{}{hint}", text.trim_end())
 }
 
 fn summary(answer: &NewAnswer) -> String {

@@ -29,7 +29,7 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
     let call = Show { target: session.target(&args.version) };
     ask(session, &call, |session, answer| {
         for diagnostic in &answer.diagnostics {
-            session.screen.line(&finding(diagnostic));
+            session.screen.lines(&finding(diagnostic));
         }
         people(answer)
     })

@@ -74,10 +74,16 @@ async fn ask(ctx: &Ctx, http: &Http, site: Site, offline: bool) -> Asked {
     }
     match tokio::time::timeout(LOOK, account::ask(ctx, http, site.owner)).await {
         Err(_) => Asked::Silent(format!("it did not answer within {} s", LOOK.as_secs())),
-        Ok(Err(error)) => Asked::Silent(crate::error::chain(&error)),
+        Ok(Err(error)) => Asked::Silent(root(&error)),
         Ok(Ok(None)) => Asked::Silent("its address is no URL".to_owned()),
         Ok(Ok(Some(said))) => Asked::Answered(said),
     }
+}
+
+/// Returns the last of an error's causes: what lies between says which library found it.
+fn root(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.last().unwrap_or(error).to_string()
 }
 
 fn judge(site: Site, has_token: bool, asked: &Asked) -> Finding {

@@ -33,6 +33,9 @@ use std::time::Duration;
 /// How long one family may look.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How long the tools may take to answer: Pythons are asked one by one, and one that is a shim takes seconds.
+const TOOLS: Duration = Duration::from_secs(15);
+
 /// How long the trials of the volume may take in all. Each of them ends by itself much sooner.
 const TRIALS: Duration = Duration::from_secs(20);
 
@@ -54,7 +57,7 @@ pub async fn examine(ctx: &Ctx, sources: &Sources, supervisor: &Supervisor, para
         within(ctx, LOOK, on_disk(volume::look)),
         within(ctx, LOOK, on_disk(disk::look)),
         hosts::look(ctx, &sources.http, config.offline),
-        within(ctx, LOOK, tools::look(ctx, config, &locks)),
+        within(ctx, TOOLS, tools::look(ctx, config, &locks)),
         within(ctx, LOOK, gpu::look(supervisor, &locks)),
         within(ctx, LOOK, machine::look(ctx, config)),
         within(ctx, LOOK, on_disk(neighbours::look)),
@@ -71,19 +74,20 @@ pub async fn examine(ctx: &Ctx, sources: &Sources, supervisor: &Supervisor, para
         Err(_) => None,
     };
     let families = [
-        ("versions", versions),
-        ("volume", volume),
-        ("volume", trials),
-        ("disk", disk),
-        ("machine", machine),
-        ("hosts", Some(hosts)),
-        ("tools", tools),
-        ("GPU", gpu),
-        ("daemons", neighbours),
+        ("versions", LOOK, versions),
+        ("volume", LOOK, volume),
+        ("volume", TRIALS, trials),
+        ("disk", LOOK, disk),
+        ("machine", LOOK, machine),
+        ("hosts", LOOK, Some(hosts)),
+        ("tools", TOOLS, tools),
+        ("GPU", LOOK, gpu),
+        ("daemons", LOOK, neighbours),
     ];
-    let found =
-        families.into_iter().flat_map(|(subject, found)| found.unwrap_or_else(|| vec![overdue(subject)]));
-    found.collect()
+    let told = families
+        .into_iter()
+        .flat_map(|(subject, limit, found)| found.unwrap_or_else(|| vec![overdue(subject, limit)]));
+    told.collect()
 }
 
 /// Waits for a look. None when it takes too long, or nobody wants it any more.
@@ -96,10 +100,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     crate::supervise::blocking(work).await
 }
 
-fn overdue(subject: &str) -> Finding {
+fn overdue(subject: &str, limit: Duration) -> Finding {
     Finding::warning(
         subject,
-        format!("did not answer within {} s", LOOK.as_secs()),
+        format!("did not answer within {} s", limit.as_secs()),
         "try again; where it stays so, a disk, a driver or a server behind it hangs (`dmesg` may tell which)",
     )
 }

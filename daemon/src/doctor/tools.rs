@@ -49,8 +49,9 @@ pub(super) async fn look(ctx: &Ctx, config: &Config, locks: &BTreeMap<VersionId,
         tools.findings.push(Finding::warning("Python", text, "see `uv` above"));
         return tools;
     };
-    let default = find_interpreter(ctx, &uv, None, None).await;
-    let all = interpreters(ctx, &uv).await.unwrap_or_default();
+    let default = find_interpreter(ctx, &uv, None, None);
+    let (default, all) = tokio::join!(default, interpreters(ctx, &uv));
+    let all = all.unwrap_or_default();
     tools.findings.push(of_python(&default, &all));
     tools.findings.extend(of_locks(&all, locks));
     tools.python = default.ok().map(|python| python.path);

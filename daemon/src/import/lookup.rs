@@ -13,11 +13,17 @@ use crate::source::git::releases;
 use crate::source::registry::{self, Pack};
 use futures_util::{StreamExt as _, stream};
 use proto::method::{Unknown, UnknownKind};
+use std::error::Error;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Packs that are asked about at the same time.
 const AT_ONCE: usize = 8;
 
+/// How long one answer may take, with all attempts: what it would say is missed, but not needed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const OFFLINE: &str = "only the registry knows its repository, and no host was asked";
 const NO_REPOSITORY: &str = "add it to `custom_nodes` with its repository";
 const ASK_AGAIN: &str = "try again when the network works, or add it to `custom_nodes` with its repository";
 
@@ -96,7 +102,8 @@ impl Lookup<'_> {
 
     /// Finds the repository of a pack; else what became of it.
     async fn repository(&self, node: &FoundNode, warnings: &mut Vec<String>) -> Result<String, Looked> {
-        let pack = self.pack(node).await.map_err(|reason| Looked::lost(node, &reason, ASK_AGAIN))?;
+        let hint = if self.offline { NO_REPOSITORY } else { ASK_AGAIN };
+        let pack = self.pack(node).await.map_err(|reason| Looked::lost(node, &reason, hint))?;
         match pack {
             // A class that ComfyUI got after our list was made.
             Some(pack) if pack.id == CORE => Err(Looked::default()),
@@ -116,21 +123,22 @@ impl Lookup<'_> {
     /// Asks the registry about a pack, or says why not.
     async fn pack(&self, node: &FoundNode) -> Result<Option<Pack>, String> {
         if self.offline {
-            return Err("its repository is not known, and no host was asked".to_owned());
+            return Err(OFFLINE.to_owned());
         }
         if let Some(why) = self.silent.get() {
             return Err(why.clone());
         }
         let http = &self.sources.http;
-        let answer = match (&node.registry_id, &node.class) {
-            (Some(id), _) => registry::pack(self.ctx, http, id).await,
-            (None, Some(class)) => registry::pack_of_class(self.ctx, http, class).await,
-            (None, None) => return Ok(None),
+        let asked = async {
+            match (&node.registry_id, &node.class) {
+                (Some(id), _) => registry::pack(self.ctx, http, id).await,
+                (None, Some(class)) => registry::pack_of_class(self.ctx, http, class).await,
+                (None, None) => Ok(None),
+            }
         };
-        answer.map_err(|error| {
-            let why = format!("the registry did not answer: {}", in_one_line(&error));
+        in_time(asked).await.map_err(|why| {
             // One that is not there is not asked a hundred times.
-            self.silent.get_or_init(|| why).clone()
+            self.silent.get_or_init(|| format!("the registry did not answer: {why}")).clone()
         })
     }
 
@@ -139,11 +147,8 @@ impl Lookup<'_> {
         if self.offline {
             return Err("no host was asked".to_owned());
         }
-        self.sources
-            .git
-            .tags(self.ctx, &super::write::repository(url).0)
-            .await
-            .map_err(|error| in_one_line(&error))
+        let (url, _) = super::write::repository(url);
+        in_time(self.sources.git.tags(self.ctx, &url)).await
     }
 
     /// Finds what to take from ComfyUI's repository. `is_asked` tells whether an origin should have said it.
@@ -180,6 +185,14 @@ fn choose(tags: &[String], version: Option<&str>) -> Option<(String, bool)> {
     match version.and_then(|version| releases::tag_of(tags, version)) {
         Some(tag) => Some((tag.clone(), true)),
         None => releases::newest(tags).map(|tag| (tag.clone(), false)),
+    }
+}
+
+/// Waits for an answer, but not for long.
+async fn in_time<T, E: Error>(answer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| in_one_line(&error)),
+        Err(_) => Err(format!("nothing came within {} s", PATIENCE.as_secs())),
     }
 }
 

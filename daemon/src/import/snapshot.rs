@@ -4,8 +4,8 @@
 //! Keys may be absent or null. What a snapshot says of Python packages is left out: ComfyUI and its nodes say
 //! what they need, and `resolve` pins it.
 
-use super::ImportError;
 use super::found::{Found, FoundModel, FoundNode, FoundRepo, Revision, shown, unknown};
+use super::{COMFYUI, ImportError};
 use proto::Lock;
 use proto::method::UnknownKind;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -251,6 +251,10 @@ struct WrittenNode<'a> {
 /// The text cannot be made: a bug.
 pub fn write(lock: &Lock) -> Result<(String, Vec<String>), serde_json::Error> {
     let mut left_out = Vec::new();
+    let own = &lock.comfy.repo;
+    if own.trim_end_matches('/').trim_end_matches(".git") != COMFYUI {
+        left_out.push(format!("ComfyUI's repository, `{own}`, is not in it: a snapshot has its commit only"));
+    }
     let mut git_custom_nodes = BTreeMap::new();
     for node in &lock.custom_nodes {
         let written = WrittenNode { hash: node.repo.commit.as_str(), disabled: false };

@@ -192,7 +192,8 @@ impl Read {
 fn repository(aux_id: &str) -> Option<String> {
     let (owner, name) = aux_id.trim().split_once('/')?;
     let is_plain = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        part.bytes().all(allowed) && part.bytes().any(|byte| byte.is_ascii_alphanumeric())
     };
     let name = name.strip_suffix(".git").unwrap_or(name);
     (is_plain(owner) && is_plain(name)).then(|| format!("https://github.com/{owner}/{name}"))

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// How much longer than a step of the stop the service manager is asked to wait for it.
+/// How much longer than a step of the start or the stop the service manager is asked to wait for it.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// What the service manager gave. Nothing where there is none.
@@ -81,6 +81,19 @@ impl From<Passed> for OwnedFd {
     }
 }
 
+/// Says that the daemon has yet to wait for something before it begins, and for how long until it says so again. For the
+/// time before there is a [`Manager`]: it blocks while the other side does not read.
+pub fn starting(step: &str, limit: Duration) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Status(step), extend(limit)]) {
+        tracing::warn!(%error, "failed to tell the service manager how it goes");
+    }
+}
+
+/// Asks for more time than this.
+fn extend(limit: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX))
+}
+
 /// Who is told how it goes: nobody where there is no service manager. Copies speak to the same one.
 ///
 /// A thread of its own does the talking, since a message waits while the other side does not read, as at the end of
@@ -121,10 +134,8 @@ impl Manager {
 
     /// Says that the daemon stops and has come to a step that may take so long.
     pub fn stopping(&self, step: &str, limit: Duration) {
-        let limit = u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX);
         let status = format!("stopping: {step}");
-        let extend = NotifyState::ExtendTimeoutUsec(limit);
-        self.tell(&[NotifyState::Stopping, NotifyState::Status(&status), extend]);
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(&status), extend(limit)]);
     }
 
     fn tell(&self, states: &[NotifyState<'_>]) {

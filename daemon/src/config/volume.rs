@@ -8,6 +8,7 @@
 
 use super::{ConfigError, count};
 use crate::mounts::Mount;
+use crate::service;
 use proto::places::{self, VOLUME_WAIT, VOLUMES};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,7 +54,9 @@ fn mounted(named: Option<&Path>, limit: Duration) -> Result<PathBuf, ConfigError
         }
         if waited >= told {
             let (so_far, at_most) = (waited.as_secs(), limit.as_secs());
-            tracing::info!("waiting until a volume is mounted at {sought}: {so_far} s of {at_most} s");
+            let text = format!("waiting until a volume is mounted at {sought}: {so_far} s of {at_most} s");
+            tracing::info!("{text}");
+            service::starting(&text, TELL);
             told = waited + TELL;
         }
         std::thread::sleep(LOOK.min(limit.saturating_sub(waited)));

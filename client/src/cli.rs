@@ -3,7 +3,8 @@
 use crate::completion;
 use crate::failure::Failure;
 use crate::verbs::{
-    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show, shutdown, status, stop, test, ui, warm,
+    completions, diff, doctor, export, list, logs, new, pin, prefetch, realize, resolve, rollback, run, show,
+    shutdown, status, stop, test, ui, warm,
 };
 use clap::{Args, Parser, Subcommand};
 use proto::ErrorKind;

@@ -113,7 +113,7 @@ fn of_daemon(environment: &Environment, found: &Sender<Found>) -> Option<()> {
     }
     let interrupt = Interrupt::default();
     let (mut connection, _) = Connection::open(connect(&socket).ok()?, BTreeMap::new(), &interrupt).ok()?;
-    let status = connection.call(&Status {}, &mut Deaf, &interrupt).ok()?.read().ok()?;
+    let status = connection.call(&Status { after: None }, &mut Deaf, &interrupt).ok()?.read().ok()?;
     for version in status.versions {
         found.send((version.version_id.to_string(), Some(version.standing.rung.name()))).ok()?;
     }

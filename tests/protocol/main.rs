@@ -4,8 +4,8 @@
 
 mod files;
 mod golden;
-mod sample_doctor;
 mod sample_diff;
+mod sample_doctor;
 mod sample_ladder;
 mod sample_values;
 mod samples;

@@ -1,8 +1,8 @@
 //! A value of every message type, with every field set and every variant listed.
 
 use crate::golden::{Golden, golden, old as old_golden};
-use crate::sample_doctor;
 use crate::sample_diff;
+use crate::sample_doctor;
 use crate::sample_ladder::{self, standing};
 use crate::sample_values::*;
 use proto::error::{ErrorData, ErrorKind};

@@ -1,9 +1,9 @@
 //! The verbs, one file each: its arguments, its call, and how its answer looks to people.
 
-pub mod doctor;
-pub mod export;
 pub mod completions;
 pub mod diff;
+pub mod doctor;
+pub mod export;
 pub mod list;
 pub mod logs;
 pub mod new;

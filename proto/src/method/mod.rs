@@ -20,9 +20,9 @@ macro_rules! method {
     };
 }
 
+mod diff;
 mod doctor;
 mod export;
-mod diff;
 mod hello;
 mod instance;
 mod list;
@@ -46,9 +46,9 @@ mod test;
 mod ui;
 mod warm;
 
+pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
 pub use doctor::{Doctor, DoctorAnswer, Finding, Verdict};
 pub use export::{Export, ExportAnswer, ExportFormat};
-pub use diff::{Change, CommitCount, Diff, DiffAnswer, DiffSide, RepositoryChange};
 pub use hello::{Hello, HelloAnswer};
 pub use instance::{Device, InstanceInfo, InstanceState};
 pub use list::{List, ListAnswer, ListedVersion, VersionState};

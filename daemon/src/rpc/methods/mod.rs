@@ -13,9 +13,9 @@ use proto::method::{self as verb, Method, Target};
 use proto::rpc::RpcError;
 use serde_json::value::RawValue;
 
+mod diff;
 mod doctor;
 mod export;
-mod diff;
 mod hello;
 mod list;
 mod logs;

@@ -83,7 +83,7 @@ pub enum Verb {
     Show(show::Args),
     /// Write a version for other programs: as a snapshot of ComfyUI-Manager
     Export(export::Args),
-    /// Tell what differs between two versions, or since the generation before
+    /// Compare two versions, or one with its generation before
     Diff(diff::Args),
     /// Print the log of a version's ComfyUI
     Logs(logs::Args),

@@ -1,6 +1,6 @@
 //! Where things are and what the environment says. The only reader of the environment.
 //!
-//! [`VARIABLES`] is the one table of all variables; the README shows it and a test keeps the two equal.
+//! [`VARIABLES`] is the one table of all variables; docs/reference.md shows it and a test keeps the two equal.
 
 mod group;
 mod hosts;
@@ -151,7 +151,7 @@ impl Config {
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let get = |name: &str| vars.get(name).cloned();
         let path = |name: &str| places::path(get, name);
-        let volume = volume::find(&get)?;
+        let volume = volume::find(get)?;
         let home = path("HOME")?;
         let homes = volume.clone().or_else(|| home.clone()).ok_or(PlaceError::NoHome)?;
         let user = home.unwrap_or_else(|| homes.clone());

@@ -61,7 +61,7 @@ fn versions_are_completed_by_their_files_and_no_daemon_is_started() {
         assert_eq!(tab(&mut bash(&env), &line), ["sd-mine", "sd15", "sdxl"], "{line}");
     }
     assert_eq!(tab(&mut bash(&env), "comfyctl test ./versions/sd"), ["./versions/sd-mine.json"]);
-    assert_eq!(env.processes(), []);
+    assert!(env.processes().is_empty());
     assert!(!env.socket().exists());
 }
 

@@ -48,6 +48,8 @@ fn verbs() -> Vec<Vec<String>> {
         help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let verbs =
         verbs.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    // `help` has none of its own.
+    let verbs = verbs.filter(|verb| *verb != "help");
     let mut verbs: Vec<Vec<String>> = verbs.map(|verb| vec![verb.to_owned()]).collect();
     assert!(verbs.len() > 15, "{help}");
     verbs.extend([vec![], vec!["handler".to_owned(), "run".to_owned()]]);
@@ -119,7 +121,7 @@ fn failures_read_well() {
     env.write_spec("a", &env.spec());
     everywhere(&mut env, &["show", "no-such-version"], 4);
     everywhere(&mut env, &["logs", "a"], 4);
-    everywhere(&mut env, &["rollback", "a"], 5);
+    everywhere(&mut env, &["rollback", "a"], 4);
     everywhere(&mut env, &["diff", "a"], 4);
     everywhere(&mut env, &["run", "--version-id", "a", "--workflow", "none.json"], 4);
     everywhere(&mut env, &["realize", "a", "--offline", "--update"], 10);

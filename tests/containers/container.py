@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -74,7 +75,7 @@ class Container:
         `built`, what the image's RUN lines install is there already."""
         self._scratch = Path(tempfile.mkdtemp(prefix="container-"))
         self._mount_point = mount_point
-        self.environment = {"PATH": _path(), "HOME": "/root"} | image.variables | variables
+        self.environment = _of_network() | {"PATH": _path(), "HOME": "/root"} | image.variables | variables
         self.log = self._scratch.with_suffix(".log")
         first = [*image.entrypoint, *(command or image.command)]
         if user is not None:
@@ -113,7 +114,7 @@ class Container:
     def run(self, *command: str, status: int = 0, limit_s: float = LIMIT_S, **variables: str) -> str:
         """Runs a command in the container as `docker exec` does; returns what it wrote to standard output."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.first}", "--mount", "--pid", "--root", "--wd=/", *command],
+            ["nsenter", f"--target={self.first}", "--mount", "--pid", "--root", "--wd", *command],
             env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -198,6 +199,7 @@ class Container:
 
 def _lay_out(image: Image, files: Path, mount_point: str) -> None:
     """Makes the files that the image adds to its base."""
+    files.chmod(0o755)  # it becomes the root directory
     for stage, sources, place in image.copied:
         for source in sources:
             # The stage compiles what `make build` has compiled here.
@@ -230,6 +232,12 @@ def free_port() -> int:
     """Returns a port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def _of_network() -> dict[str, str]:
+    """Returns what this machine needs to reach package indexes; an image has no need of it."""
+    names = re.compile(r"(PIP|UV|SSL_CERT)_\w+|(REQUESTS_CA|CURL_CA)_BUNDLE|\w+_proxy", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if names.fullmatch(name)}
 
 
 def _path() -> str:

@@ -30,6 +30,8 @@ def main() -> int:
     rows, columns, *command = sys.argv[1:]
     program, terminal = pty.fork()
     if program == 0:
+        # Python sets it where the locale is C (PEP 538).
+        os.environ.pop("LC_CTYPE", None)
         # The size is there before the program looks.
         resize(0, rows, columns)
         os.execv(command[0], command)

@@ -17,7 +17,7 @@ use std::time::Duration;
 const BAR: usize = 10;
 
 /// Columns that a task's line needs besides its name: the indentation, the bar, and the longest figures.
-const FIGURES: usize = 52;
+const FIGURES: usize = 60;
 
 /// Renders what the daemon does: how it stands, without its places.
 pub fn view(status: &StatusAnswer, rates: &Rates, marks: Marks, width: usize) -> String {
@@ -170,18 +170,9 @@ impl Look<'_> {
     fn task(&self, home: &str, task: &TaskProgress) -> String {
         let name = fit(&progress::name(task), self.name, self.marks.cut);
         let width = self.name;
-        let mut facts = Vec::new();
         let total = task.total.filter(|total| *total > 0 && task.unit != Unit::Nothing);
-        if let Some(total) = total {
-            facts.push(bar(task.done, total, self.marks));
-        }
-        match (task.unit, total) {
-            (Unit::Nothing, _) => {}
-            (Unit::Bytes, Some(total)) => facts.push(format!("{}/{}", bytes(task.done), bytes(total))),
-            (Unit::Bytes, None) => facts.push(bytes(task.done)),
-            (_, Some(total)) => facts.push(format!("{}/{total}", task.done)),
-            (_, None) => facts.push(task.done.to_string()),
-        }
+        let bar = total.map(|total| bar(task.done, total, self.marks) + " ").unwrap_or_default();
+        let mut facts: Vec<String> = amount(task, total).into_iter().collect();
         if let Some(rate) = self.rates.of(home, task).filter(|rate| *rate > 0) {
             facts.push(format!("{}/s", bytes(rate)));
             let left = total.map(|total| total.saturating_sub(task.done) / rate);
@@ -189,8 +180,23 @@ impl Look<'_> {
         } else if !task.detail.is_empty() {
             facts.push(task.detail.clone());
         }
-        format!("    {name:width$} {}", facts.join(" ")).trim_end().to_owned() + "\n"
+        format!("    {name:width$} {bar}{}", facts.join(", ")).trim_end().to_owned() + "\n"
     }
+}
+
+/// Says how much of a task is done.
+fn amount(task: &TaskProgress, total: Option<u64>) -> Option<String> {
+    let noun = match task.unit {
+        Unit::Nothing => return None,
+        Unit::Bytes => "",
+        Unit::Objects => " objects",
+        Unit::Files => " files",
+        Unit::Packages => " packages",
+        Unit::Steps => " steps",
+    };
+    let shown = |number| if task.unit == Unit::Bytes { bytes(number) } else { number.to_string() };
+    let of = total.map(|total| format!("/{}", shown(total))).unwrap_or_default();
+    Some(format!("{}{of}{noun}", shown(task.done)))
 }
 
 fn waits(waits: &[Wait]) -> String {
@@ -294,15 +300,15 @@ versions
 
 realizes
   x  execute, 1 of 4 done, 2 clients waiting, in the background
-    ~-emaonly-fp16.safetensors   [=====>    ] 1.00 GiB/2.00 GiB
-    ComfyUI-KJNodes              12 3.1 MB received
-    packages                     uv resolves
+    ~ly-fp16.safetensors [=====>    ] 1.00 GiB/2.00 GiB
+    ComfyUI-KJNodes      12 objects, 3.1 MB received
+    packages             uv resolves
     waiting for /v/comfy-x, held by pid 7 on a-host-with-a-name, for 2.0 s, at
       most 58.0 s more
 
 workflows
   x  job-7, runs, 12.3 s so far
-    KSampler                     [======>   ] 12/20
+    KSampler             [======>   ] 12/20 steps
   x  job-8, queued, 1 before it, 900 ms so far
 
 instances

@@ -73,8 +73,7 @@ mod tests {
     fn sentences_stand_beside_or_below() {
         let (long, why) = ("x".repeat(60), "nobody has asked for its ComfyUI in the last few days or so");
         let beside = [["a", "1", why], ["long", "22", ""]].map(|row| row.map(str::to_owned));
-        let expected = "\
-  a     1   nobody has asked for its ComfyUI in the last few days or so
+        let expected = "  a     1   nobody has asked for its ComfyUI in the last few days or so
   long  22
 ";
         assert_eq!(sentences("  ", &beside), expected);

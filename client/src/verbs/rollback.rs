@@ -3,6 +3,7 @@
 use super::{Outcome, ask, warn_all};
 use crate::failure::Failure;
 use crate::render::table::items;
+use crate::render::text::fold;
 use crate::session::Session;
 use proto::method::{InstanceState, Rollback, RollbackAnswer};
 
@@ -38,5 +39,6 @@ pub fn run(args: &Args, session: &mut Session) -> Result<Outcome, Failure> {
 fn people(answer: &RollbackAnswer) -> String {
     let done = if answer.forward { "is forward again at" } else { "is rolled back to" };
     let RollbackAnswer { version_id, generation, previous, .. } = answer;
-    format!("{}{version_id} {done} generation {generation} (from {previous})\n", items("  ", &answer.changes))
+    let sentence = format!("{version_id} {done} generation {generation} (from {previous})");
+    items("  ", &answer.changes) + &fold("", &sentence, 2)
 }

@@ -55,7 +55,7 @@ fn mounted(named: Option<&Path>, limit: Duration) -> Result<PathBuf, ConfigError
             tracing::info!("waiting until a volume is mounted at {sought}: {so_far} s of {at_most} s");
             told = waited + TELL;
         }
-        std::thread::sleep(LOOK.min(limit - waited));
+        std::thread::sleep(LOOK.min(limit.saturating_sub(waited)));
     }
 }
 

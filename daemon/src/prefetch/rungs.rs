@@ -196,11 +196,12 @@ fn of(one: &str, many: &str, missing: usize, all: usize) -> Option<String> {
 fn unbuilt(plan: &Plan) -> String {
     let (packages, links) = (&plan.packages, plan.links.iter().filter(|link| !link.present).count());
     match packages.action {
-        PackagesAction::Install if packages.download_bytes > 0 => {
-            let size = figure(packages.download_bytes);
-            format!("its environment is not installed: {} packages of {size}", packages.count)
+        PackagesAction::Install => {
+            let noun = if packages.count == 1 { "package" } else { "packages" };
+            let size = Some(packages.download_bytes).filter(|bytes| *bytes > 0);
+            let size = size.map(|bytes| format!(" of {}", figure(bytes))).unwrap_or_default();
+            format!("its environment is not installed: {} {noun}{size}", packages.count)
         }
-        PackagesAction::Install => format!("its environment is not installed: {} packages", packages.count),
         PackagesAction::Reuse { .. } => "its generation is not assembled".to_owned(),
         PackagesAction::Repair => "its Python lies elsewhere on this machine".to_owned(),
         PackagesAction::Present => match plan.repositories.iter().find(|step| is_to_check_out(step)) {

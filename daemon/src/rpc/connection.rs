@@ -166,7 +166,8 @@ impl Client {
         self.tasks.spawn(async move {
             let ctx = Ctx { cancel: taken.cancel, ..Ctx::new() };
             let client = methods::Client { daemon: &daemon, leases: &leases, is_owner };
-            let answering = methods::call(&client, &ctx, &method, params.as_deref());
+            // It has as much room as the largest of all calls needs.
+            let answering = Box::pin(methods::call(&client, &ctx, &method, params.as_deref()));
             let answer = tell_progress(&ctx, &id, &answers, answering).await;
             drop((params, taken.params));
             calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

@@ -14,7 +14,7 @@ pub(super) fn link(
     if text.contains('?') {
         return invalid(
             "a link into a bucket takes no `?`",
-            "credentials are the daemon's own (README, variables); a `?` in a name is written `%3F`",
+            "credentials are the daemon's own (docs/reference.md, variables); a `?` in a name is written `%3F`",
         );
     }
     let (bucket, key) = text.split_once('/').unwrap_or((text, ""));

@@ -18,7 +18,7 @@ use std::time::Instant;
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let dir = PathBuf::from(&args[2]).canonicalize().unwrap();
-    let boot = Boot::new(&Config::from_env().unwrap());
+    let boot = Boot::new(&Config::from_env(None).unwrap());
     let began = Instant::now();
     let said = match args[1].as_str() {
         "record" => {

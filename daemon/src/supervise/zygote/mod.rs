@@ -41,7 +41,7 @@ pub struct ZygoteInfo {
     pub generation: String,
     /// Its process.
     pub pid: u32,
-    /// Its memory in bytes, with its share of what it shares with others; as it was a minute ago at most.
+    /// Its memory in bytes, with its share of what it shares with others; as it was five minutes ago at most.
     pub pss_bytes: u64,
     /// Since when it waits.
     pub since: Timestamp,

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// How long it may take to end by itself: it has nothing to lose.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often its memory is looked at, and whether its generation is still there.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often its memory is looked at, which costs tens of milliseconds, and whether its generation is still there.
+const LOOK: Duration = Duration::from_secs(300);
 
 /// A zygote and what belongs to it, from the moment it waits.
 pub(super) struct Waiting {

@@ -15,6 +15,8 @@ LINTERS := $(CURDIR)/.tools/linters
 ZIGBUILD_VERSION := 0.24.0
 ZIG_VERSION := 0.17.1
 ZIGBUILD := $(CURDIR)/.tools/static/bin/cargo-zigbuild
+# What cargo's profiles cannot say, for comfyctl as it is shipped.
+SMALL := -C link-arg=-Wl,-T,$(CURDIR)/client/shipped.ld
 ARCHITECTURES := x86_64 aarch64
 PACKAGES := target/packages
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -38,12 +40,13 @@ release: ## comfyd and comfyctl for use, in target/release
 dist: ## comfyd and comfyctl for others, smaller and slower to build, in target/dist
 	$(CARGO) build -p comfyd --bin comfyd --profile dist
 	@# On its own: beside comfyd, comfyctl would be built with the features of proto that comfyd needs.
-	$(CARGO) build -p comfyctl --profile dist-client
+	$(CARGO) rustc -p comfyctl --bin comfyctl --profile dist-client -- $(SMALL)
 	ln -f target/dist-client/comfyctl target/dist/comfyctl
 
 .PHONY: deb
 deb: dist assets $(CARGO_DEB) ## a Debian package of both programs, in target/debian
 	$(CARGO_DEB) --package comfyd --no-build --locked --profile dist
+
 .PHONY: static
 static: $(addprefix static-,$(ARCHITECTURES)) ## both programs for any Linux, in target/static/<architecture>
 
@@ -51,7 +54,7 @@ static-%: export CARGO_ZIGBUILD_ZIG_PATH = $(CURDIR)/.tools/static/ziglang/zig
 static-%: $(ZIGBUILD)
 	@if command -v rustup >/dev/null; then rustup target add $*-unknown-linux-musl; fi
 	$(ZIGBUILD) zigbuild -p comfyd --bin comfyd --profile dist --target $*-unknown-linux-musl
-	$(ZIGBUILD) zigbuild -p comfyctl --profile dist-client --target $*-unknown-linux-musl
+	$(ZIGBUILD) rustc -p comfyctl --bin comfyctl --profile dist-client --target $*-unknown-linux-musl -- $(SMALL)
 	mkdir -p target/static/$*
 	ln -f target/$*-unknown-linux-musl/dist/comfyd target/static/$*/comfyd
 	ln -f target/$*-unknown-linux-musl/dist-client/comfyctl target/static/$*/comfyctl

@@ -6,7 +6,7 @@
 //! that others write.
 //!
 //! Reading specs and model links takes the feature `parse`. A client that only passes on what the daemon
-//! has read does without it, and without the parsers of JSON, URLs and host names: half a megabyte.
+//! has read does without it, and without the parsers of JSON, URLs, host names and dates: half a megabyte.
 
 #![warn(missing_docs)]
 
@@ -15,6 +15,8 @@ pub mod event;
 pub mod ids;
 pub mod lock;
 pub mod method;
+#[cfg(not(feature = "parse"))]
+mod moment;
 pub mod picture;
 pub mod places;
 pub mod plan;
@@ -29,7 +31,11 @@ pub mod spec;
 
 pub use error::{ErrorData, ErrorKind};
 pub use ids::{CommitId, NodeDir, RelPath, VersionId};
+#[cfg(feature = "parse")]
+pub use jiff::Timestamp as Moment;
 pub use lock::Lock;
+#[cfg(not(feature = "parse"))]
+pub use moment::Moment;
 pub use plan::Plan;
 pub use rung::Rung;
 pub use source::ModelSource;

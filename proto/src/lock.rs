@@ -3,8 +3,7 @@
 //! A lock is portable: it holds no absolute path, no host of a package index and no secret, so that
 //! it means the same on every machine that mounts the volume.
 
-use crate::{CommitId, ModelSource, NodeDir, RelPath, VersionId};
-use jiff::Timestamp;
+use crate::{CommitId, ModelSource, Moment, NodeDir, RelPath, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the lock's own format. A lock of another version is resolved anew.
@@ -21,7 +20,7 @@ pub struct Lock {
     pub spec_digest: String,
     /// When its pins were chosen: resolved, or taken up again by a rollback. Of two locks for one spec, on two
     /// machines that share a volume, the later one counts.
-    pub resolved_at: Timestamp,
+    pub resolved_at: Moment,
     /// The generation that a rollback left for this lock's; none where no rollback chose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back_from: Option<String>,
@@ -50,7 +49,7 @@ pub struct LockedRepo {
     /// The commit it is pinned to.
     pub commit: CommitId,
     /// The commit's committer date: packages are resolved as of the newest of them.
-    pub committed_at: Timestamp,
+    pub committed_at: Moment,
 }
 
 /// A custom node at one commit.
@@ -74,7 +73,7 @@ pub struct LockedPython {
     pub inputs_digest: String,
     /// Packages were resolved as if this moment were now; none when no such limit was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude_newer: Option<Timestamp>,
+    pub exclude_newer: Option<Moment>,
     /// The packages, by name.
     pub packages: Vec<LockedPackage>,
     /// Requirements that were left out, each with its reason.

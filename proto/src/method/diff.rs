@@ -2,9 +2,8 @@
 
 use super::Method;
 use super::target::Target;
-use crate::VersionId;
 use crate::lock::LockedRepo;
-use jiff::Timestamp;
+use crate::{Moment, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// Compares two locks. Each is named by a version, or by a version and a generation of its home:
@@ -64,7 +63,7 @@ pub struct DiffSide {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
     /// When its pins were chosen.
-    pub resolved_at: Timestamp,
+    pub resolved_at: Moment,
 }
 
 /// Something that one side lacks, or that the sides have differently.

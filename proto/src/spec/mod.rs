@@ -126,7 +126,7 @@ pub enum ExcludeNewer {
     /// Today's packages.
     Off,
     /// The given moment. A date in the spec is the end of that day, UTC.
-    At(jiff::Timestamp),
+    At(crate::Moment),
 }
 
 /// What to do when requirements contradict each other.

@@ -134,8 +134,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0..3) {
-            let head: &[u8] = [b"", PNG, b"RIFF\0\0\0\0WEBP"][which as usize];
+        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0..3usize) {
+            let head: &[u8] = [b"", PNG, b"RIFF\0\0\0\0WEBP"][which];
             let file = [head, &bytes].concat();
             without_pixels(&file);
             chunks(&file).into_iter().flatten().for_each(drop);

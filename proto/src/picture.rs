@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0_usize..3) {
+        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0..3usize) {
             let head: &[u8] = [b"", PNG, b"RIFF\0\0\0\0WEBP"][which];
             let file = [head, &bytes].concat();
             without_pixels(&file);

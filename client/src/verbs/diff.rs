@@ -74,7 +74,8 @@ fn repositories(changes: &[RepositoryChange]) -> String {
             }
             (Some(old), Some(new)) => format!("{} -> {}{}", pin(old), pin(new), between(*commits)),
             (old, new) => {
-                old.iter().chain(new).map(|repo| format!("{} of {}", pin(repo), repo.repo)).collect()
+                let one = old.as_ref().or(new.as_ref());
+                one.map(|repo| format!("{} of {}", pin(repo), repo.repo)).unwrap_or_default()
             }
         };
         [sign(old.is_some(), new.is_some()).to_owned(), name.clone(), value]

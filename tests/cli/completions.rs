@@ -120,7 +120,7 @@ fn the_shells_can_read_what_they_are_taught() {
         fs::write(&file, script.stdout).unwrap();
         match Command::new(shell).arg("-n").arg(&file).output() {
             Ok(output) => {
-                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr))
+                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
             }
             Err(_) => eprintln!("{shell} is not installed: its script is not checked"),
         }

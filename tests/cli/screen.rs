@@ -81,8 +81,12 @@ fn everywhere(env: &mut TestEnv, args: &[&str], status: i32) {
 fn read_everywhere(env: &mut TestEnv, args: &[&str]) -> [Option<i32>; SURROUNDINGS.len()] {
     SURROUNDINGS.map(|vars| {
         let names = ["LANG", "NO_COLOR", "TERM"];
-        names.iter().for_each(|name| env.unset(name));
-        vars.iter().for_each(|(name, value)| env.set(name, value));
+        for name in names {
+            env.unset(name);
+        }
+        for (name, value) in vars {
+            env.set(name, value);
+        }
         let ended = env.comfyctl(args);
         assert_reads_well(&ended, &format!("{args:?} {vars:?}"), !vars.contains(&("LANG", "C")));
         ended.status

@@ -47,11 +47,11 @@ fn table() -> String {
     )
 }
 
-fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 #[allow(clippy::disallowed_methods, reason = "a switch of the test run, not of the daemon")]
-fn update() -> bool {
+pub(crate) fn update() -> bool {
     std::env::var_os("UPDATE").is_some_and(|value| value == "1")
 }

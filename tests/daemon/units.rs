@@ -34,7 +34,7 @@ fn comment(text: &str) -> String {
     let mut lines = vec!["#".to_owned()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= WIDTH => *line += &format!(" {word}"),
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => line.extend([" ", word]),
             _ => lines.push(format!("# {word}")),
         }
     }

@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(error.to_string(), format!("no volume was mounted at `{place}` within 1 s"));
         assert!(matches!(find(&get("soon")), Err(ConfigError::Count { .. })));
         assert_eq!(
-            find(&|name: &str| get("9")(name).map(|text| text.replace(&place, "/proc"))).unwrap(),
+            find(|name: &str| get("9")(name).map(|text| text.replace(&place, "/proc"))).unwrap(),
             Some("/proc".into())
         );
     }

@@ -107,13 +107,13 @@ mod tests {
             "name": "a.safetensors", "url": "https://h/a.safetensors", "directory": "loras",
             "hash": "AB", "hash_type": "SHA256"
         }));
-        let named = |name: &str, folder: Option<&str>| FoundModel {
+        let model = |name: &str, folder: Option<&str>| FoundModel {
             name: name.to_owned(),
             folder: folder.map(str::to_owned),
             ..FoundModel::default()
         };
         let names =
-            vec![named("wan/a.safetensors", Some("loras")), named("b.pth", None), named("b.pth", None)];
+            vec![model("wan/a.safetensors", Some("loras")), model("b.pth", None), model("b.pth", None)];
         let models = join(hint.into_iter().chain(links("https://h/b.pth")).collect(), names);
         let targets: Vec<_> =
             models.iter().map(|model| (model.name.as_str(), model.link.as_deref())).collect();

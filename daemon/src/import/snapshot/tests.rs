@@ -59,7 +59,7 @@ fn the_same_in_yaml_lies_below_one_key() {
 
 #[test]
 fn what_comfy_pack_adds() {
-    let model = |name: &str, more: serde_json::Value| {
+    let model = |name: &str, more: Value| {
         let mut model =
             json!({ "filename": name, "sha256": "ab", "source": { "download_url": "https://h/x" } });
         model.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -131,7 +131,7 @@ fn a_lock_becomes_a_snapshot_that_says_the_same() {
     }))
     .unwrap();
     let (text, left_out) = write(&lock).unwrap();
-    let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         written["pips"],
         json!({ "numpy==2.1.0": "", "x @ git+https://h/x@abc": "git+https://h/x@abc" })

@@ -68,7 +68,7 @@ fn with_values(command: Command) -> Command {
 fn with_value(arg: Arg) -> Arg {
     let Some([name]) = arg.get_value_names() else { return arg };
     match name.as_str() {
-        "ID" | "VERSION" | "VERSIONS" => arg.add(ArgValueCompleter::new(versions)),
+        "ID" | "VERSION" | "VERSIONS" | "OLD" | "NEW" => arg.add(ArgValueCompleter::new(versions)),
         "DIR" => arg.value_hint(ValueHint::DirPath),
         name if name.starts_with("FILE") => arg.value_hint(ValueHint::FilePath),
         _ => arg,

@@ -162,7 +162,7 @@ fn failures_read_well() {
     spec = env.spec();
     spec["python_packages"] = json!(["a-package-that-no-index-has"]);
     env.write_spec("packages", &spec);
-    everywhere(&mut env, &["resolve", "packages"], 5);
+    everywhere(&mut env, &["resolve", "packages"], 4);
     env.json(&["shutdown"]);
     everywhere(&mut env, &["status", "--no-start"], 17);
 }

@@ -253,6 +253,8 @@ async fn shadows_keep_to_their_budget_and_go_when_nobody_needs_them() {
     fs::remove_dir_all(&two).unwrap();
     machine.boot(budget).tidy();
     assert_eq!(machine.shadows(), [second]);
+    // What it reads ahead belongs to it.
+    given.shutdown().await;
     drop(given);
     machine.boot(budget).tidy();
     assert!(machine.shadows().is_empty());
@@ -293,7 +295,8 @@ async fn what_a_start_reads_is_in_the_page_cache_before_it_asks() {
     let library = fs::File::open(dir.join(SITE).join("pkg/lib.so")).unwrap();
     let mut part = vec![0; 1 << 20];
     std::os::unix::fs::FileExt::read_exact_at(&library, &mut part, 1 << 20).unwrap();
-    assert_eq!(reads(), before, "it was read ahead");
+    // Beyond the part the kernel may read ahead by itself.
+    assert!(reads() - before < 1 << 19, "it was read ahead");
     let whole = boot.read_ahead(&Ctx::new(), vec![dir.join(SITE).join("pkg/lib.so"), dir.join("none")]).await;
     assert_eq!(whole, 9 << 20);
 }

@@ -9,7 +9,7 @@ use std::process::Child;
 use std::time::Instant;
 use support::env::{Ended, UPLOADED};
 use support::process::{eventually, kill};
-use support::{TestEnv, Wheel};
+use support::{TestEnv, Wheel, unfolded};
 
 /// Asks on a connection of its own.
 fn ask(env: &TestEnv, version: &str) -> BufReader<UnixStream> {
@@ -122,8 +122,8 @@ fn two_versions_side_by_side_share_what_is_in_flight() {
     let daemon = env.json(&["status"])["pid"].as_u64().unwrap();
     assert!(wait["holder"].as_str().unwrap().starts_with(&format!("pid {daemon} on ")), "{wait}");
     assert!(wait["left_ms"].as_u64().unwrap() > 0, "{wait}");
-    let shown = env.comfyctl(&["status"]).stdout;
-    assert!(shown.contains("waits") && shown.contains(&format!("held by pid {daemon}")), "{shown}");
+    let shown = unfolded(&env.comfyctl(&["status"]).stdout);
+    assert!(shown.contains("waiting for") && shown.contains(&format!("held by pid {daemon}")), "{shown}");
     for client in clients {
         let ended = ended(client);
         assert_eq!(ended.status, Some(0), "checked out once: {}{}", ended.stdout, ended.stderr);

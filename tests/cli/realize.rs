@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use support::Wheel;
 use support::env::UPLOADED;
 use support::file_server::safetensors;
+use support::unfolded;
 
 #[test]
 fn a_spec_with_all_the_old_fields_works() {
@@ -63,7 +64,7 @@ fn all_errors_of_a_spec_come_at_once_each_with_its_place() {
         let place = format!("{}:{place}", path.display());
         assert!(ended.stderr.contains(&place), "{place} in\n{}", ended.stderr);
     }
-    assert!(ended.stderr.contains("did you mean `options`?"), "{}", ended.stderr);
+    assert!(unfolded(&ended.stderr).contains("did you mean `options`?"), "{}", ended.stderr);
     let error = env.error(&["realize", "bad"], 3);
     assert!(error["diagnostics"].as_array().unwrap().len() >= 3, "{error}");
 }

@@ -3,8 +3,8 @@
 use crate::client::machine;
 use serde_json::{Value, json};
 use std::fs;
-use support::TestEnv;
 use support::pod::Pod;
+use support::{TestEnv, unfolded};
 
 /// Realizes a version, then an update of it; returns both answers.
 fn updated() -> (TestEnv, Value, Value) {
@@ -127,7 +127,7 @@ fn a_running_comfyui_keeps_its_generation_and_the_next_start_takes_the_other() {
     let instance = runs(&first["generation"]);
     assert_eq!(instance["rolled_back_from"], second["generation"]);
     let people = env.comfyctl(&["status"]);
-    assert!(people.stdout.contains("rolled back from"), "{}", people.stdout);
+    assert!(unfolded(&people.stdout).contains("rolled back from"), "{}", people.stdout);
 }
 
 #[test]

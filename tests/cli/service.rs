@@ -137,7 +137,7 @@ fn what_the_service_manager_says_to_the_daemon_no_child_hears() {
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_"] {
         assert!(!environment.contains(name), "{environment}");
     }
-    assert!(environment.contains("COMFYD_CHILD_OF"));
+    assert!(environment.contains("COMFYD_STARTED_BY"));
     kill(daemon.id(), "TERM");
     assert!(daemon.wait().unwrap().success());
     // Nor does a daemon that a service starts by comfyctl speak in that service's name.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::script_daemon::ScriptDaemon;
+use support::unfolded;
 
 /// Writes a program. Another process writes it: a descriptor of ours that is open for writing could
 /// be inherited by a child that a test beside this one forks just now, and then the kernel refuses
@@ -66,7 +67,7 @@ fn a_daemon_that_dies_early_shows_the_end_of_its_log() {
         program.display(),
         state.join("comfyd.log").display()
     );
-    assert_eq!(ended.stderr, expected);
+    assert_eq!(unfolded(&ended.stderr), unfolded(&expected));
 }
 
 /// Two clients at once: this one's daemon finds the lock held, and the other one's socket appears.

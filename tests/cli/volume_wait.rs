@@ -3,9 +3,9 @@
 use crate::client::machine;
 use std::fs;
 use std::process::Command;
-use support::TestEnv;
 use support::container::Container;
 use support::process::eventually;
+use support::{TestEnv, unfolded};
 
 /// Returns a machine whose volume is an empty mount point, and the seconds to wait for it.
 fn unmounted(seconds: &str) -> TestEnv {
@@ -36,8 +36,8 @@ fn the_daemon_waits_for_its_volume_and_clients_wait_for_the_daemon() {
     assert_eq!(fs::read_dir(env.path("vol")).unwrap().count(), 0, "nothing is made below the mount point");
     eventually("the client says why it waits", || {
         let log = env.path("state/comfyd/comfyd.log");
-        let said = format!("comfyd does not listen yet; `{}` says what it waits for\n", log.display());
-        fs::read_to_string(&told).unwrap() == said
+        let said = format!("comfyd does not listen yet; `{}` says what it waits for", log.display());
+        unfolded(&fs::read_to_string(&told).unwrap()) == said
     });
     container.mount(&env.path("vol"));
     assert!(client.wait().unwrap().success(), "{}", env.log());

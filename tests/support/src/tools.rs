@@ -78,3 +78,8 @@ fn install_uv(tools: &Path) {
 fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+/// Returns what comfyctl told people as one line: it is folded at 80 columns.
+pub fn unfolded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

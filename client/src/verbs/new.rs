@@ -31,7 +31,7 @@ pub struct Args {
     /// Directory of an installed ComfyUI
     #[arg(long, value_name = "DIR", group = "origin")]
     from_comfyui: Option<PathBuf>,
-    /// File to write [default: <id>.json in the daemon's versions directory]
+    /// File to write [default: ID.json in the daemon's versions directory]
     #[arg(short, long, value_name = "FILE", conflicts_with = "dry_run")]
     output: Option<PathBuf>,
     /// Replace the file that is there

@@ -175,7 +175,7 @@ pub enum CountError {
 }
 
 /// Finds out from the hosts how many commits lie between the pins of each repository. Returns the names of those for
-/// which it is not known, and why not. Bounded by [`HISTORIES`]; cancel-safe.
+/// which it is not known, and why not. Bounded by `HISTORIES`; cancel-safe.
 pub async fn count(
     ctx: &Ctx,
     sources: &Sources,

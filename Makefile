@@ -90,7 +90,8 @@ assets: build ## man pages and completions for packages, in target/assets
 
 .PHONY: test
 test: tools test-handler ## unit and daemon tests: minutes, and no ComfyUI
-	COMFYD_UV=$(UV) $(CARGO) test --workspace --features $(TESTED) --quiet
+	@# Most of them wait for processes and sockets: twice as many at once as there are cores.
+	COMFYD_UV=$(UV) RUST_TEST_THREADS=$$((2 * $$(nproc))) $(CARGO) test --workspace --features $(TESTED) --quiet
 
 .PHONY: test-handler
 test-handler: tools build $(HANDLER)/made ## the RunPod handler through RunPod's SDK, with comfyd: two minutes

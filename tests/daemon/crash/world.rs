@@ -83,7 +83,7 @@ impl World {
             world.models.insert(world.env.files.url(path), content.to_vec());
             world.env.files.url(path)
         });
-        world.env.files.always(SLOW, Fault::Trickle(BIG * 2 / 3));
+        world.env.files.always(SLOW, Fault::Trickle(BIG / 3));
         let spec = |[comfy, node]: [&str; 2], models: &[(&str, &str)]| {
             let models = models.iter().map(
                 |(link, name)| json!({ "source": link, "target_path": format!("loras/{name}.safetensors") }),

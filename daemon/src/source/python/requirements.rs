@@ -158,7 +158,22 @@ fn read_link(text: &str) -> Entry {
     refusal(&url).unwrap_or_else(|| Entry::Package { name, text: text.to_owned() })
 }
 
+/// Finds a name or an extra that ends as none may; the parser takes that for a bug of its own and panics
+/// (`pep508_rs` 0.9.2).
+fn ends_wrongly(text: &str) -> Option<&str> {
+    let is_inner = |c: char| matches!(c, '.' | '-' | '_');
+    let is_outer = |c: char| !c.is_ascii_alphanumeric() && !is_inner(c);
+    let (name, rest) = text.split_at(text.find(is_outer)?);
+    let extras = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split(']').next());
+    std::iter::once(name)
+        .chain(extras.unwrap_or_default().split(is_outer))
+        .find(|word| word.ends_with(is_inner))
+}
+
 fn read_named(text: &str) -> Entry {
+    if let Some(word) = ends_wrongly(text) {
+        return Entry::Bad(format!("`{word}` does not end with a letter or a digit"));
+    }
     match Requirement::<Url>::from_str(text) {
         Ok(requirement) => {
             let refused = match &requirement.version_or_url {
@@ -252,6 +267,13 @@ mod tests {
     fn what_is_no_requirement_says_why() {
         for line in ["a<<2", "two words", "a @ ftp://h/x", "<<<<<<< HEAD", "a\u{7}"] {
             assert!(matches!(read(line), Entry::Bad(reason) if !reason.is_empty()), "{line}");
+        }
+        // The parser panics at these.
+        for line in ["a..", "a../x", "a- >=1", "a[b-]", "a [b, c_ ]>=1", "a[b- c]", "a[b."] {
+            assert!(matches!(read(line), Entry::Bad(reason) if !reason.is_empty()), "{line}");
+        }
+        for line in ["a[b-c,d.e]>=1", "a.b-c==1", "a; extra == 'b'", "a @ https://h/a-.zip"] {
+            assert!(matches!(read(line), Entry::Package { .. }), "{line}: {:?}", read(line));
         }
     }
 

@@ -12,7 +12,7 @@ mod memory;
 mod open_files;
 mod orphans;
 
-pub use birth::{Birth, Effort, marked, pss_bytes, threads};
+pub use birth::{Birth, Effort, marked, pids, pss_bytes, threads};
 pub use init::{is_first, stand_in_front};
 pub use lasting::{Process, was_killed};
 pub use memory::Memory;

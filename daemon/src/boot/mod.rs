@@ -30,7 +30,7 @@ pub use recorder::{Recording, keep_script};
 pub use touched::Touched;
 
 use crate::config::Config;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::store::commit::StoreError;
 use crate::store::places::{self, generation::START_IMAGE};
 use crate::store::uses::Use;
@@ -298,12 +298,4 @@ impl Shared {
         let measured = measured.inspect_err(|error| tracing::warn!(%error, "a volume is not measured"));
         measured.ok().flatten().is_some_and(speed::Speed::is_far)
     }
-}
-
-/// Runs disk work where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let joined = spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(StoreError::at("pack", ".")(std::io::Error::other(error))))
 }

@@ -1,18 +1,16 @@
 //! Which trees processes of this machine run from: ComfyUI's, whoever started it, and what waits to become one.
 
+use crate::process;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Tells whether a process works in a tree or was started with a path in it. Processes that may not be looked at count
 /// as none: they are other users', who have shadows of their own. Blocks shortly.
 pub(super) fn is_run(tree: &Path) -> bool {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let is_process = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
-    let mut processes = entries.filter(|entry| is_process(entry.file_name().as_bytes()));
-    processes.any(|entry| {
+    process::pids().any(|pid| {
         let works_there =
-            || std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(tree));
-        let arguments = || std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(tree));
+        let arguments = || std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         works_there()
             || arguments()
                 .split(|byte| *byte == 0)

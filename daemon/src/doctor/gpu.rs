@@ -1,7 +1,8 @@
 //! GPUs and their driver, against the torch of each lock.
 
 use super::cuda::{Built, Fit, Pair, built, fit};
-use super::{blocking, list};
+use super::list;
+use crate::ctx::blocking;
 use crate::supervise::{Driver, Supervisor};
 use proto::method::Finding;
 use proto::{Lock, VersionId};

@@ -1,9 +1,8 @@
 //! The machine itself: open files, memory, the first process, systemd.
 
-use super::blocking;
 use crate::config::Config;
-use crate::ctx::Ctx;
-use crate::process::{Command, Memory, run};
+use crate::ctx::{Ctx, blocking};
+use crate::process::{self, Command, Memory, run};
 use crate::realize::plan::figure;
 use crate::source::python::on_path;
 use proto::method::Finding;
@@ -119,9 +118,7 @@ fn of_init(init: &Init) -> Vec<Finding> {
 /// Returns the dead children of the first process that it has not reaped, with their names. Blocks for a look at each
 /// process.
 fn zombies() -> BTreeMap<u32, String> {
-    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let dead = pids.filter_map(|pid| {
+    let dead = process::pids().filter_map(|pid| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Some((pid, zombie(&line)?))
     });

@@ -23,7 +23,7 @@ mod trial;
 mod versions;
 mod volume;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::source::Sources;
 use crate::supervise::Supervisor;
 use proto::method::{Doctor, Finding};
@@ -93,11 +93,6 @@ pub async fn examine(ctx: &Ctx, sources: &Sources, supervisor: &Supervisor, para
 /// Waits for a look. None when it takes too long, or nobody wants it any more.
 async fn within<T>(ctx: &Ctx, limit: Duration, look: impl Future<Output = T>) -> Option<T> {
     ctx.cancel.run_until_cancelled(tokio::time::timeout(limit, look)).await?.ok()
-}
-
-/// Runs file work on a thread that may block. Where that never ends, the thread is lost until it does.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    crate::supervise::blocking(work).await
 }
 
 fn overdue(subject: &str, limit: Duration) -> Finding {

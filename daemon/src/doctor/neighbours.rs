@@ -2,6 +2,7 @@
 
 use super::list;
 use crate::config::Config;
+use crate::process;
 use crate::store::lease::Lease;
 use crate::store::places::{self, Home};
 use crate::store::{sweep, tree};
@@ -54,9 +55,7 @@ fn judge(here: &[Neighbour], elsewhere: &BTreeMap<String, BTreeSet<String>>, uid
 /// Finds the daemons of this machine that listen on another socket than `own`. What belongs to other users is seen
 /// only by root.
 fn here(own: &Path) -> Vec<Neighbour> {
-    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let found = pids.filter_map(|pid| {
+    let found = process::pids().filter_map(|pid| {
         let dir = PathBuf::from(format!("/proc/{pid}"));
         let name = std::fs::read_to_string(dir.join("comm")).ok()?;
         (name.trim() == "comfyd" && pid != std::process::id()).then_some(())?;

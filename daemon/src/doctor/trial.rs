@@ -4,10 +4,9 @@
 //! seconds, or when the call is cancelled, so that nothing stays behind unless the disk itself hangs. Locks between
 //! processes, and memory maps as ComfyUI's own, take a second process: a few lines of Python (`probe.py`).
 
-use super::blocking;
 use crate::boot::speed::{Speed, time_files};
 use crate::config::Config;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::process::{Command, run};
 use crate::store::commit::{StagingDir, StoreError, replace_file};
 use crate::store::flock::{Asked, Flock};

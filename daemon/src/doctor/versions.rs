@@ -1,7 +1,8 @@
 //! Specs: where they lie, and which cannot be used. Locks: what the versions were pinned to.
 
-use super::{blocking, list};
+use super::list;
 use crate::config::Config;
+use crate::ctx::blocking;
 use crate::store::places::{self, generation};
 use crate::store::specs::{self, SpecError};
 use crate::store::{read_json, tree};

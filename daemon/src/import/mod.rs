@@ -22,7 +22,7 @@ mod write;
 
 pub use error::ImportError;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::source::Sources;
 use crate::store::commit::{create_dir_all, create_file, sync_file, write_file};
 use crate::store::places::Home;
@@ -72,7 +72,7 @@ pub async fn import(ctx: &Ctx, sources: &Sources, request: Request) -> Result<Ne
         if found.models.iter().any(|model| model.link.is_none()) {
             Known::gather(&config, &home, cwd.as_deref()).complete(&mut found);
         }
-        Ok(found)
+        Ok::<_, ImportError>(found)
     });
     let found = tokio::select! {
         // What still reads a disk then ends by itself, and changes nothing.
@@ -111,14 +111,4 @@ fn save(path: &Path, text: &str, force: bool) -> Result<(), ImportError> {
     }
     sync_file(path)?;
     Ok(sync_file(dir)?)
-}
-
-/// Runs work that reads a disk where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
-) -> Result<T, ImportError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(ImportError::Refused(error.to_string())),
-    }
 }

@@ -7,9 +7,9 @@
 //! away stays seen, so that a volume that comes late, or is away for a while, is no news.
 
 use crate::config::Config;
+use crate::ctx::blocking;
 use crate::store::inspect::Stamp;
 use crate::store::{digest, read_json, specs, write_json};
-use crate::supervise::blocking;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use proto::VersionId;
 use serde::{Deserialize, Serialize};

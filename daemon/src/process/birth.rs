@@ -54,6 +54,12 @@ impl Effort {
     }
 }
 
+/// Returns the numbers of all processes of this machine, or of this container. Blocks shortly.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// Returns the leaders of process groups that were started with a variable of this value, and whose program's
 /// first argument ends so, where that matters. Blocks for a look at each process; those of other users are passed
 /// over, and so is this one.
@@ -70,9 +76,7 @@ pub fn marked(name: &str, value: &str, argument: Option<&str>) -> Vec<Birth> {
             && argument.is_none_or(has_argument)
             && status(*pid).is_ok_and(|status| status.leads_its_group(*pid))
     };
-    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(is_marked).filter_map(|pid| Birth::of(pid).ok()).collect()
+    pids().filter(is_marked).filter_map(|pid| Birth::of(pid).ok()).collect()
 }
 
 /// Returns the threads of a process; none when there is no such process. Blocks for a moment.

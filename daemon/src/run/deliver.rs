@@ -5,11 +5,10 @@
 
 use super::RunError;
 use crate::config::ModelHosts;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::source::bucket::Bucket;
 use crate::store::commit::StoreError;
 use crate::store::digest;
-use crate::supervise::blocking;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proto::event::{TaskKind, Unit};

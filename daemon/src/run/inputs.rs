@@ -6,11 +6,10 @@
 //! such a file before the workflow is posted, so none needs a staging name.
 
 use super::RunError;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, blocking};
 use crate::source::http::Http;
 use crate::source::link;
 use crate::store::commit::{StoreError, create_dir_all, step};
-use crate::supervise::blocking;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};

@@ -3,9 +3,9 @@
 
 use super::RunError;
 use crate::comfy::{Comfy, FileRef, History};
+use crate::ctx::blocking;
 use crate::store::commit::{StoreError, create_dir_all, publish_new, staging_path, step, sync_file};
 use crate::store::sweep::sweep;
-use crate::supervise::blocking;
 use proto::method::{Output, OutputFile};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};

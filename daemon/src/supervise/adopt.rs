@@ -3,9 +3,10 @@
 use super::Supervisor;
 use super::log;
 use super::record::{self, Record};
-use super::running::{Running, blocking, home};
+use super::running::{Running, home};
 use super::state::Loaded;
 use crate::comfy::Comfy;
+use crate::ctx::blocking;
 use crate::process::{Birth, GRACE, Process, marked};
 use crate::store::commit::step;
 use crate::store::uses::Use;

@@ -3,9 +3,9 @@
 //! again and again soon after it was forked, and is not killed.
 
 use super::instance::Owner;
-use super::running::blocking;
 use super::state::Cause;
 use crate::boot::{Distrust, StartRecord};
+use crate::ctx::blocking;
 use std::time::Duration;
 
 /// A death within this time after it began to serve may be the fork's fault.

@@ -3,7 +3,7 @@
 
 mod smi;
 
-use super::running::blocking;
+use crate::ctx::blocking;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
@@ -134,15 +134,17 @@ impl Gpus {
     /// Asks what the driver can do. None where there is no driver, or where it does not answer within seconds.
     pub async fn driver(&self) -> Option<Driver> {
         let Source::Driver(nvidia) = &*self.source else { return None };
-        let (source, visible) = (Arc::clone(&self.source), self.visible.clone());
-        let by_library = blocking(move || match &*source {
-            Source::Driver(nvidia) => nvidia.library().map(|nvml| driver(nvml, visible.as_deref())),
-            Source::Table(_) => None,
-        });
+        let (source, gpus) = (Arc::clone(&self.source), self.look().await);
+        let by_library = {
+            let gpus = gpus.clone();
+            blocking(move || match &*source {
+                Source::Driver(nvidia) => nvidia.library().map(|nvml| driver(nvml, gpus)),
+                Source::Table(_) => None,
+            })
+        };
         if let Some(told) = in_time(by_library).await {
             return told.inspect_err(|error| tracing::warn!(%error, "the GPU driver tells nothing")).ok();
         }
-        let gpus = self.look().await;
         in_time(smi::driver(&nvidia.env, gpus)).await
     }
 
@@ -204,15 +206,10 @@ async fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
     })
 }
 
-fn used(nvml: &Nvml, visible: Option<&str>) -> Vec<Gpu> {
-    let all = all(nvml);
-    visible.map_or(all.clone(), |visible| select(visible, &all))
-}
-
-fn driver(nvml: &Nvml, visible: Option<&str>) -> Result<Driver, NvmlError> {
+fn driver(nvml: &Nvml, gpus: Vec<Gpu>) -> Result<Driver, NvmlError> {
     let number = |number: i32| u32::try_from(number).unwrap_or(0);
     let cuda = nvml.sys_cuda_driver_version()?;
-    let gpus = used(nvml, visible).into_iter().map(|gpu| {
+    let gpus = gpus.into_iter().map(|gpu| {
         let capability = nvml.device_by_index(gpu.index)?.cuda_compute_capability()?;
         Ok((gpu.name, (number(capability.major), number(capability.minor))))
     });

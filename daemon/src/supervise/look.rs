@@ -4,9 +4,9 @@
 use super::health::{self, Look, Patience, Queue, Verdict};
 use super::log;
 use super::policy;
-use super::running::{Running, blocking};
+use super::running::Running;
 use crate::comfy::Comfy;
-use crate::ctx::Stopwatch;
+use crate::ctx::{Stopwatch, blocking};
 use crate::process::{Effort, threads};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

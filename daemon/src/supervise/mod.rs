@@ -57,7 +57,6 @@ pub use health::Patience;
 pub use log::{NodeImport, node_imports};
 pub use ready::{Ended, Ready};
 pub use room::Limits;
-pub(crate) use running::blocking;
 pub use turn::Turn;
 pub use usage::{Held, Purpose};
 pub use zygote::{Primed, ZygoteInfo};

@@ -9,6 +9,7 @@ use super::zygote::Child;
 use super::{Launch, Places, adopt, command};
 use crate::boot::{Recording, Touched};
 use crate::comfy::Comfy;
+use crate::ctx::blocking;
 use crate::process::{Birth, Command, Process, ProcessError};
 use crate::store::commit::{StoreError, step};
 use crate::store::places::Home;
@@ -247,17 +248,4 @@ async fn free_port(listen: &str, asked: Option<u16>) -> Result<u16, SuperviseErr
             _ => SuperviseError::Address { address, source: Arc::new(error) },
         }
     })
-}
-
-/// Runs file work on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            // A bug in it is a bug here, as it would be without a thread.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }

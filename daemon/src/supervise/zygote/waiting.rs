@@ -2,9 +2,9 @@
 
 use super::wire::{Order, Told, Wire};
 use super::{Child, Zygote, Zygotes};
+use crate::ctx::blocking;
 use crate::process::{Process, pss_bytes};
 use crate::store::uses::Use;
-use crate::supervise::running::blocking;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

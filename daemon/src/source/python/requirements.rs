@@ -106,6 +106,8 @@ pub(super) fn is_wheel(file: &str) -> bool {
 
 /// Reads one logical line.
 pub(super) fn read(line: &str) -> Entry {
+    // pip takes tabs, and uv whatever else looks like a space.
+    let line = &*line.replace(char::is_whitespace, " ");
     if line.starts_with('-') {
         return read_option(line);
     }
@@ -174,6 +176,10 @@ fn read_named(text: &str) -> Entry {
     if let Some(word) = ends_wrongly(text) {
         return Entry::Bad(format!("`{word}` does not end with a letter or a digit"));
     }
+    // PEP 508 knows ASCII only, and inside of others' bytes the parser panics.
+    if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
+        return Entry::Bad(format!("`{}` is not ASCII; a link has `%` and its bytes", c.escape_debug()));
+    }
     match Requirement::<Url>::from_str(text) {
         Ok(requirement) => {
             let refused = match &requirement.version_or_url {
@@ -227,6 +233,7 @@ mod tests {
                 package(Some("opencv-python"), "opencv_python[x] >=4,<5; python_version<'4'"),
             ),
             ("a==1 --hash=sha256:00", package(Some("a"), "a==1")),
+            ("a\t>=1;\u{a0}python_version<'4'", package(Some("a"), "a >=1; python_version<'4'")),
             ("a @ https://h/a-1.zip", package(Some("a"), "a @ https://h/a-1.zip")),
             ("git+https://h/o/r.git@main", package(None, "git+https://h/o/r.git@main")),
             ("git+ssh://git@h/o/r.git", package(None, "git+ssh://git@h/o/r.git")),
@@ -269,7 +276,17 @@ mod tests {
             assert!(matches!(read(line), Entry::Bad(reason) if !reason.is_empty()), "{line}");
         }
         // The parser panics at these.
-        for line in ["a..", "a../x", "a- >=1", "a[b-]", "a [b, c_ ]>=1", "a[b- c]", "a[b."] {
+        for line in [
+            "a; python_version<'3'\u{feff}",
+            "a @ https://h/\u{e9}.zip",
+            "a..",
+            "a../x",
+            "a- >=1",
+            "a[b-]",
+            "a [b, c_ ]>=1",
+            "a[b- c]",
+            "a[b.",
+        ] {
             assert!(matches!(read(line), Entry::Bad(reason) if !reason.is_empty()), "{line}");
         }
         for line in ["a[b-c,d.e]>=1", "a.b-c==1", "a; extra == 'b'", "a @ https://h/a-.zip"] {

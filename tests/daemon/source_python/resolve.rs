@@ -123,6 +123,24 @@ async fn a_wheels_directory_is_looked_into_whatever_the_date() {
 }
 
 #[tokio::test]
+async fn pip_is_told_to_leave_the_index_alone_and_so_is_uv() {
+    let mut bench = Bench::new().await;
+    let wheels = bench.dir.path().join("wheels");
+    std::fs::create_dir(&wheels).unwrap();
+    for name in ["ours", "pip"] {
+        Wheel::new(name, "1.0").write_to(&wheels);
+    }
+    let vars = [("PIP_FIND_LINKS", wheels.to_str().unwrap()), ("PIP_NO_INDEX", "1")];
+    bench.config = config(bench.dir.path(), &bench.index, &vars);
+    bench.uv = Uv::locate(&bench.ctx, &bench.config).await.unwrap();
+    let before = bench.index.requests();
+    let (venv, python) = bench.installed(&[comfy("ours\n")]).await;
+    prove(&bench.ctx, &bench.uv, &venv, &python).await.unwrap();
+    bench.resolve(&[comfy("lib\n")]).await.unwrap_err();
+    assert_eq!(bench.index.requests(), before);
+}
+
+#[tokio::test]
 async fn pins_are_kept_until_an_update_is_asked_for() {
     let bench = Bench::new().await;
     let first = bench.resolve(&[comfy("lib<2\n")]).await.unwrap().python;

@@ -98,8 +98,8 @@ impl Compiler<'_> {
         let dir = tempfile::Builder::new().prefix("comfyd-resolve-").tempdir();
         let dir = dir.map_err(PythonError::io("create a directory in", "TMPDIR"))?;
         let (required, constraints) = render(lines, pins);
-        let mut command = self.uv.command(offline).args(["pip", "compile", "-", "--no-header"]);
-        command = command.args(["--no-sources", "--format", "pylock.toml", "--python"]);
+        let mut command = self.uv.pip("compile", offline).args(["--no-header", "--no-sources"]);
+        command = command.args(["--format", "pylock.toml", "--python"]);
         command = command.arg(&self.interpreter.path);
         command.stdin = Some(required);
         if !constraints.is_empty() {

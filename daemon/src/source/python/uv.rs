@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Uv {
     pub(super) program: PathBuf,
     env: BTreeMap<String, String>,
+    /// Whether only links and directories count (`PIP_NO_INDEX`); uv has no variable for it.
+    no_index: bool,
 }
 
 /// Variables that would make uv look at another environment or interpreter than the one it is given,
@@ -40,7 +42,8 @@ const REMOVED: &[&str] = &[
 
 impl Uv {
     pub(super) fn new(program: PathBuf, config: &Config) -> Self {
-        Self { program, env: environment(config) }
+        let no_index = config.child_env.get("PIP_NO_INDEX").is_some_and(|value| is_true(value));
+        Self { program, env: environment(config), no_index }
     }
 
     /// Returns its program.
@@ -53,6 +56,12 @@ impl Uv {
     pub(super) fn command(&self, offline: bool) -> Command {
         let command = Command::new(&self.program, self.env.clone());
         if offline { command.env("UV_OFFLINE", "1") } else { command }
+    }
+
+    /// Returns a command of `uv pip` that may look for packages, and reads what is wanted from its standard input.
+    pub(super) fn pip(&self, verb: &str, offline: bool) -> Command {
+        let command = self.command(offline).args(["pip", verb, "-"]);
+        if self.no_index { command.arg("--no-index") } else { command }
     }
 
     /// Returns the first program of this name on the PATH that uv sees.
@@ -119,7 +128,6 @@ fn translate_pip(env: &mut BTreeMap<String, String>) {
         ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"),
         ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX"),
         ("PIP_FIND_LINKS", "UV_FIND_LINKS", "UV_FIND_LINKS"),
-        ("PIP_NO_INDEX", "UV_NO_INDEX", "UV_NO_INDEX"),
     ] {
         if env.contains_key(uv) || env.contains_key(other) {
             continue;
@@ -131,6 +139,11 @@ fn translate_pip(env: &mut BTreeMap<String, String>) {
             env.insert(uv.to_owned(), value);
         }
     }
+}
+
+/// Reads a switch as pip does (distutils' `strtobool`).
+fn is_true(value: &str) -> bool {
+    ["1", "true", "yes", "y", "on", "t"].contains(&&*value.trim().to_ascii_lowercase())
 }
 
 /// Adds the wheels directory, and drops directories that are not there: uv refuses them.

@@ -43,7 +43,7 @@ pub async fn install(ctx: &Ctx, uv: &Uv, build: &Build<'_>, task: &Task) -> Resu
         .arg(staging);
     Uv::run(ctx, &create, "create the Python environment", |_| ()).await?;
     task.detail("looking into the cache");
-    let mut sync = uv.command(offline).args(["pip", "sync", "-", "--python"]).arg(staging.join("bin/python"));
+    let mut sync = uv.pip("sync", offline).arg("--python").arg(staging.join("bin/python"));
     sync.stdin = Some(pinned_lines(&python.packages));
     let mut downloads = Downloads::default();
     let tell = |line: &str| {

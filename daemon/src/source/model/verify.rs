@@ -72,7 +72,13 @@ fn safetensors(file: &mut File, size: u64) -> std::io::Result<Result<(), String>
 pub fn tensor_bytes(header: impl Read) -> Result<u64, String> {
     let mut json = serde_json::Deserializer::from_reader(header);
     let end = json.deserialize_map(LastByte).and_then(|end| json.end().map(|()| end));
-    end.map_err(|error| format!("its safetensors header cannot be read: {}", excerpt(&error.to_string())))
+    end.map_err(|error| {
+        // The place comes last, behind a text that may hold any of the file.
+        let (text, place) =
+            (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+        let what = excerpt(text.strip_suffix(&place).unwrap_or(&text));
+        format!("its safetensors header cannot be read: {what}{place}")
+    })
 }
 
 #[derive(Deserialize)]
@@ -144,5 +150,12 @@ mod tests {
             let result = check(&path, name).unwrap();
             assert_eq!(result.is_ok(), *passes, "{name}, {} bytes: {result:?}", bytes.len());
         }
+    }
+
+    #[test]
+    fn a_header_of_long_texts_is_refused_with_its_place() {
+        let header = format!("\n\"{}\"", "x".repeat(300));
+        let error = tensor_bytes(header.as_bytes()).unwrap_err();
+        assert!(error.ends_with("… at line 2 column 302"), "{error}");
     }
 }

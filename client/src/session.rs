@@ -11,7 +11,7 @@ use crate::render::screen::Screen;
 use interprocess::local_socket::Stream;
 use proto::ErrorKind;
 use proto::method::{HelloAnswer, Method, Target};
-use proto::places;
+use proto::places::{self, PlaceError};
 use std::path::{Path, PathBuf};
 
 /// How often hello is said to a daemon that hangs up on it.
@@ -154,6 +154,12 @@ impl Session {
     /// one that is started: the first of these that there is.
     fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
         self.is_system = false;
+        // A service without HOME has no place for a daemon of its own.
+        if let (None, Err(PlaceError::NoHome), Some(system)) =
+            (&self.options.socket, self.environment.socket(), self.environment.system_socket())
+        {
+            return self.system_stream(system, may_start);
+        }
         let socket = self.socket()?;
         match connect(&socket) {
             Ok(stream) => Ok(stream),
@@ -169,13 +175,15 @@ impl Session {
 
     fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
         match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
-            Some(system) => {
-                self.is_system = true;
-                Ok(daemon::connect_to_system(system, may_start)?)
-            }
+            Some(system) => self.system_stream(system, may_start),
             None if may_start => self.start(own),
             None => Err(daemon::Error::NotRunning(own).into()),
         }
+    }
+
+    fn system_stream(&mut self, system: &Path, may_start: bool) -> Result<Stream, Failure> {
+        self.is_system = true;
+        Ok(daemon::connect_to_system(system, may_start)?)
     }
 
     fn start(&self, socket: PathBuf) -> Result<Stream, Failure> {
@@ -190,12 +198,15 @@ impl Session {
         Ok(start.run(&self.interrupt, on_wait)?)
     }
 
-    /// Returns the daemon's socket.
+    /// Returns the socket of the daemon that is connected to, or would be asked first.
     ///
     /// # Errors
     /// An option or a variable that cannot be followed.
     pub fn socket(&self) -> Result<PathBuf, Failure> {
-        let Some(socket) = &self.options.socket else { return Ok(self.environment.socket()?) };
+        let Some(socket) = &self.options.socket else {
+            let system = self.environment.system_socket().filter(|_| self.is_system);
+            return system.map_or_else(|| Ok(self.environment.socket()?), |system| Ok(system.to_owned()));
+        };
         let socket = match self.environment.cwd() {
             Some(cwd) => cwd.join(socket),
             None => socket.clone(),

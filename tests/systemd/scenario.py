@@ -80,6 +80,9 @@ class Scenario:
         assert status["pid"] == self.machine.daemon() and status["socket"] == SOCKET, status
         assert self.container.property("Type") == "notify" and self.container.property("User") == "comfyd"
         assert self.machine.comfyctl("status", user="root")["pid"] == status["pid"]
+        # What runs without HOME has no place for a daemon of its own.
+        homeless = self.container.run("env", "--unset=HOME", "comfyctl", "doctor", "--quick", user=MEMBER, status=None)
+        assert SOCKET in homeless, homeless
         # Who may not use it gets a daemon of his own, as where there is none.
         own = self.machine.comfyctl("status", user=STRANGER)
         assert own["socket"].startswith(f"/home/{STRANGER}/") and own["pid"] != status["pid"], own

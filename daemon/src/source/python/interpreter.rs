@@ -168,21 +168,21 @@ pub async fn interpreters(ctx: &Ctx, uv: &Uv) -> Result<Vec<Interpreter>, Python
 /// Asks a Python what it is; none when it does not run or is not CPython. Shims and virtual
 /// environments answer with the program behind them.
 async fn inspect(ctx: &Ctx, uv: &Uv, path: &Path) -> Result<Option<Interpreter>, PythonError> {
-    const SCRIPT: &str = "import os, platform, sys\n\
+    const SCRIPT: &str = "import os, sys\n\
         print(os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable))\n\
-        print(platform.python_implementation())\n\
+        print(sys.implementation.name)\n\
         print('%d.%d' % sys.version_info[:2])";
     if !is_executable(path) {
         return Ok(None);
     }
-    let finished = match run(ctx, &uv.other(path).args(["-I", "-c", SCRIPT]), |_| ()).await {
+    let finished = match run(ctx, &uv.other(path).args(["-I", "-S", "-c", SCRIPT]), |_| ()).await {
         Ok(finished) if finished.status.success() => finished,
         Ok(_) | Err(crate::process::ProcessError::Spawn { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut lines = finished.stdout.lines();
     Ok(match (lines.next(), lines.next(), lines.next()) {
-        (Some(path), Some("CPython"), Some(version)) => {
+        (Some(path), Some("cpython"), Some(version)) => {
             Some(Interpreter { path: path.into(), version: version.to_owned() })
         }
         _ => None,

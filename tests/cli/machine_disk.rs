@@ -163,6 +163,7 @@ fn a_volume_that_another_user_owns_is_told_and_left_alone() {
     let mode =
         |place: &str, mode| fs::set_permissions(env.path(place), Permissions::from_mode(mode)).unwrap();
     mode("", 0o755);
+    fs::remove_dir_all(env.volume(".comfy-cache")).unwrap();
     for place in ["home", "run", "state"].iter().filter(|_| root) {
         chown(env.path(place), Some(65534), Some(65534)).unwrap();
     }

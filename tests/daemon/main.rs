@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod boot;
-#[cfg(feature = "failpoints")]
-mod crash;
 mod fixture;
 mod hostile_text;
 mod layers;

@@ -37,34 +37,13 @@ impl<'a> Daemon<'a> {
 
     /// Calls a method as a client of its own, once the daemon listens.
     pub(super) fn call(&mut self, method: &str, params: &Value) -> Said {
-        let Some(mut stream) = self.connect() else { return Said::Nothing };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let hello = json!({ "protocol": 1, "features": [], "client": "crash" });
-        for (id, method, params) in [(0, "hello", &hello), (1, method, params)] {
-            let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-            if writeln!(stream, "{call}").is_err() {
-                return Said::Nothing;
+        loop {
+            let Some(stream) = self.connect() else { return Said::Nothing };
+            if let Some(said) = ask(stream, method, params) {
+                return said;
             }
+            // Nobody said hello: the socket was a dead daemon's, which a process that it had just forked still held.
         }
-        for line in BufReader::new(stream).lines() {
-            let line = match line {
-                Ok(line) => line,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    panic!("`{method}` is not answered within {PATIENCE:?}")
-                }
-                Err(_) => break,
-            };
-            let mut message: Value = serde_json::from_str(&line).unwrap();
-            if message["id"] == 1 {
-                let error = message["error"].take();
-                return if error.is_null() {
-                    Said::Done(message["result"].take())
-                } else {
-                    Said::Refused(error)
-                };
-            }
-        }
-        Said::Nothing
     }
 
     /// Calls a method that must succeed.
@@ -113,4 +92,32 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Calls a method on a connection; none when the other side went before it said hello.
+fn ask(mut stream: UnixStream, method: &str, params: &Value) -> Option<Said> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = json!({ "protocol": 1, "features": [], "client": "crash" });
+    for (id, method, params) in [(0, "hello", &hello), (1, method, params)] {
+        let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        writeln!(stream, "{call}").ok()?;
+    }
+    let mut said_hello = false;
+    for line in BufReader::new(stream).lines() {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                panic!("`{method}` is not answered within {PATIENCE:?}")
+            }
+            Err(_) => break,
+        };
+        said_hello = true;
+        let mut message: Value = serde_json::from_str(&line).unwrap();
+        if message["id"] == 1 {
+            let error = message["error"].take();
+            let is_done = error.is_null();
+            return Some(if is_done { Said::Done(message["result"].take()) } else { Said::Refused(error) });
+        }
+    }
+    said_hello.then_some(Said::Nothing)
 }

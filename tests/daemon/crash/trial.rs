@@ -27,6 +27,8 @@ pub(super) struct Report {
     pub(super) died: bool,
     /// From the start of the next daemon to its first answer.
     pub(super) first_answer: Duration,
+    /// How long all of it took.
+    pub(super) took: Duration,
     /// What was broken.
     pub(super) broken: Broken,
 }
@@ -46,7 +48,9 @@ impl Death {
 
 /// Makes a trial. A panic in it is broken, too.
 pub(super) fn trial(world: &World, scenario: &Scenario, death: &Death) -> Report {
-    let mut report = Report { died: false, first_answer: Duration::ZERO, broken: Broken::default() };
+    let begun = Instant::now();
+    let mut report =
+        Report { died: false, first_answer: Duration::ZERO, took: Duration::ZERO, broken: Broken::default() };
     let run = catch_unwind(AssertUnwindSafe(|| run(world, scenario, death, &mut report)));
     if let Err(panic) = run {
         let text = panic.downcast_ref::<String>().cloned();
@@ -58,6 +62,7 @@ pub(super) fn trial(world: &World, scenario: &Scenario, death: &Death) -> Report
         let from = log.lines().count().saturating_sub(12);
         report.broken.0.extend(log.lines().skip(from).map(|line| format!("  | {line}")));
     }
+    report.took = begun.elapsed();
     report
 }
 

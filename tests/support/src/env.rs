@@ -5,7 +5,7 @@ use crate::comfyui::tree;
 use crate::file_server::{FileServer, safetensors};
 use crate::git_remote::{GitRemote, Repository};
 use crate::process::{PATIENCE, kill};
-use crate::{SimpleIndex, Wheel, plain_path, uv_path};
+use crate::{SimpleIndex, Wheel, known_interpreters, plain_path, uv_path};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,6 +93,11 @@ impl TestEnv {
         };
         for name in ["vol/versions", "home", "run", "state"] {
             fs::create_dir_all(env.path(name)).unwrap();
+        }
+        for (name, content) in known_interpreters() {
+            let path = env.volume(".comfy-cache/uv").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
         }
         for (name, place) in [("COMFY_VOLUME", "vol"), ("HOME", "home"), ("XDG_RUNTIME_DIR", "run")] {
             let place = env.path(place).display().to_string();

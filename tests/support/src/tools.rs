@@ -39,6 +39,39 @@ pub fn plain_path() -> String {
     format!("{}:/usr/local/bin:/usr/bin:/bin", python.parent().unwrap_or(Path::new("/")).display())
 }
 
+/// Returns the files, with their content, by which uv's cache knows the interpreters of [`plain_path`]: a cache without
+/// them has uv start each, which costs more than most tests do otherwise. Blocks.
+///
+/// # Panics
+/// When uv fails.
+pub fn known_interpreters() -> &'static [(PathBuf, Vec<u8>)] {
+    static KNOWN: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let mut list = Command::new(uv_path());
+        list.env_clear()
+            .env("PATH", plain_path())
+            .env("UV_NO_CONFIG", "1")
+            .env("UV_PYTHON_DOWNLOADS", "never");
+        list.args(["python", "list", "--only-installed", "--cache-dir"]).arg(cache.path());
+        let listed = list.output().expect("uv runs");
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let (mut files, mut open) = (Vec::new(), vec![cache.path().to_owned()]);
+        while let Some(dir) = open.pop() {
+            for entry in dir.read_dir().expect("uv's cache can be read").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "msgpack") {
+                    let name = path.strip_prefix(cache.path()).expect("it lies below").to_owned();
+                    files.push((name, std::fs::read(&path).expect("uv's cache can be read")));
+                }
+            }
+        }
+        files
+    })
+}
+
 fn find_uv() -> PathBuf {
     if let Some(given) = var("COMFYD_UV") {
         return given.into();

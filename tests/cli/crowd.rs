@@ -80,7 +80,12 @@ fn two_hundred_clients_of_one_cold_version_cost_the_hosts_what_one_costs() {
     println!("clients held: {}; from the first answer to the last: {spread:?}", CONNECTIONS + PROGRAMS);
     assert_eq!(env.git.requests().len(), alone.git.requests().len(), "fetches of repositories");
     assert_eq!(env.files.seen().len(), alone.files.seen().len(), "requests for models");
-    assert_eq!(env.index.downloads(&wheel), packages, "requests for a package's file");
+    // uv reads a package's metadata in one request or in two.
+    let asked = env.index.downloads(&wheel);
+    assert!(
+        asked.abs_diff(packages) <= 1,
+        "{asked} requests for a package's file, and {packages} for one client"
+    );
     assert_eq!(gate.passed(), 1, "one environment was built");
     assert_eq!(fs::read_dir(env.home("v").join("generations")).unwrap().count(), 1);
 }

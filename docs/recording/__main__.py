@@ -103,7 +103,7 @@ def _render(cast: Path) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m docs.recording", description=__doc__)
     programs = CHECKOUT / "target/dist"
-    parser.add_argument("--programs", type=Path, default=programs, help="where comfyctl and comfyd lie")
+    parser.add_argument("--programs", type=lambda text: Path(text).resolve(), default=programs, help="where comfyctl and comfyd lie")
     # The second call of this program, in the namespace.
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -50,6 +50,9 @@ deb: dist assets $(CARGO_DEB) ## a Debian package of both programs, in target/de
 .PHONY: static
 static: $(addprefix static-,$(ARCHITECTURES)) ## both programs for any Linux, in target/static/<architecture>
 
+# mimalloc takes memory when it needs it (its options.c): else huge pages make ten times what an idle comfyd uses.
+static-%: export CFLAGS_x86_64_unknown_linux_musl = -DMI_DEFAULT_ARENA_EAGER_COMMIT=0
+static-%: export CFLAGS_aarch64_unknown_linux_musl = -DMI_DEFAULT_ARENA_EAGER_COMMIT=0
 static-%: export CARGO_ZIGBUILD_ZIG_PATH = $(CURDIR)/.tools/static/ziglang/zig
 static-%: $(ZIGBUILD)
 	@if command -v rustup >/dev/null; then rustup target add $*-unknown-linux-musl; fi

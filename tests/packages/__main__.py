@@ -82,15 +82,16 @@ class Static(unittest.TestCase):
                 continue
             programs, home = self.unpack(arch), str(self.place)
             environment = {"HOME": home, "XDG_RUNTIME_DIR": home, "COMFYD_PREFETCH": "off"}
-            if emulator:
-                # The kernel does not know what to do with comfyd's file, so comfyctl cannot start it.
-                _serve([*emulator, programs / "comfyd"], environment)
+            # The kernel does not know what to do with comfyd's file, so comfyctl cannot start it.
+            daemon = _serve([*emulator, programs / "comfyd"], environment) if emulator else None
             for arguments in (["--version"], ["list"], ["status"], ["doctor", "--quick"], ["shutdown"]):
                 command = [*emulator, programs / "comfyctl", *arguments]
                 ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
                 self.assertEqual(ended.returncode, 0, f"{arch} {arguments}: {ended.stderr}")
                 if arguments == ["--version"]:
                     self.assertEqual(ended.stdout, f"comfyctl {VERSION}\n")
+            if daemon:
+                self.assertEqual(daemon.wait(30), 0)
 
     def unpack(self, arch: str) -> Path:
         name = f"comfyd-{VERSION}-linux-{arch}"
@@ -111,7 +112,7 @@ def _emulator(arch: str) -> list[str] | None:
     return [found] if found else None
 
 
-def _serve(command: list[str | Path], environment: dict[str, str]) -> None:
+def _serve(command: list[str | Path], environment: dict[str, str]) -> subprocess.Popen[str]:
     """Starts comfyd and waits until it listens. `comfyctl shutdown` ends it."""
     daemon = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert daemon.stderr
@@ -121,7 +122,7 @@ def _serve(command: list[str | Path], environment: dict[str, str]) -> None:
         if "serving" in line:
             # It would end at a pipe that nobody reads.
             threading.Thread(target=daemon.stderr.read, daemon=True).start()
-            return
+            return daemon
     raise AssertionError(f"comfyd ended: {''.join(said)}")
 
 

@@ -155,9 +155,7 @@ impl Session {
     fn stream(&mut self, may_start: bool) -> Result<Stream, Failure> {
         self.is_system = false;
         // A service without HOME has no place for a daemon of its own.
-        if let (None, Err(PlaceError::NoHome), Some(system)) =
-            (&self.options.socket, self.environment.socket(), self.environment.system_socket())
-        {
+        if let (Err(PlaceError::NoHome), Some(system)) = (self.environment.socket(), self.system_socket()) {
             return self.system_stream(system, may_start);
         }
         let socket = self.socket()?;
@@ -174,11 +172,16 @@ impl Session {
     }
 
     fn other_stream(&mut self, own: PathBuf, may_start: bool) -> Result<Stream, Failure> {
-        match self.environment.system_socket().filter(|_| self.options.socket.is_none()) {
+        match self.system_socket() {
             Some(system) => self.system_stream(system, may_start),
             None if may_start => self.start(own),
             None => Err(daemon::Error::NotRunning(own).into()),
         }
+    }
+
+    /// Returns the machine's socket, where no other was named and this user may use it.
+    fn system_socket(&self) -> Option<&'static Path> {
+        self.environment.system_socket().filter(|_| self.options.socket.is_none())
     }
 
     fn system_stream(&mut self, system: &Path, may_start: bool) -> Result<Stream, Failure> {

@@ -31,5 +31,5 @@ pub mod wheels;
 
 pub use env::TestEnv;
 pub use seen::Seen;
-pub use tools::{known_interpreters, plain_path, python_path, unfolded, uv_path};
+pub use tools::{plain_path, python_path, unfolded, uv_path};
 pub use wheels::{SimpleIndex, Wheel};

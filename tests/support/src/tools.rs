@@ -44,7 +44,7 @@ pub fn plain_path() -> String {
 ///
 /// # Panics
 /// When uv fails.
-pub fn known_interpreters() -> &'static [(PathBuf, Vec<u8>)] {
+pub(crate) fn known_interpreters() -> &'static [(PathBuf, Vec<u8>)] {
     static KNOWN: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
     KNOWN.get_or_init(|| {
         let cache = tempfile::tempdir().expect("a temporary directory");
